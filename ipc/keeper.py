@@ -65,7 +65,10 @@ class Spawn:
 
 @fielded
 class Hold:
-    """Hold the two descriptors it carries for a runner that is not the keeper's child."""
+    """Hold the two descriptors it carries for a runner that is not the keeper's child.
+
+    One that has ended already is held too, and its end told at once.
+    """
 
     run: str = required(TEXT)
     folder: str = required(TEXT)

@@ -63,7 +63,7 @@ This page is printed by `python -m ipc.page`; a test fails when the two differ. 
 
 - In protocol {PROTOCOL} the runner counts its frames by `seq`, from 1 and without gaps;
   {words(UNNUMBERED[Side.RUNNER])} have none. One that was seen before is dropped; a gap is a fault.
-- Before a numbered frame is sent it is appended to the journal, `{JOURNAL}` in the folder that `init` calls `log_dir`.
+- Before a numbered frame is sent it is appended to the journal: `{JOURNAL}` in the folder `log_dir` of `init`.
   From {FULL // 1_048_576} MiB on, the file is renamed after its first number (`{full_name(1)}`) and a new one begun.
   Whoever reads it ends before a torn line, which nobody has been sent.
 - `ack` says up to which number the supervisor has everything in its database; files below it may go.

@@ -27,7 +27,6 @@ from ipc.frames import (
 from ipc.lines import LINE_LIMIT, LineSplitter, Overlong
 from ipc.talk import COMMANDS, PLAIN_COMMANDS, PLAIN_STEPS, STEPS, Talk
 
-
 UNDO_LIMIT = 256
 """How many frames can be taken back: more than anybody writes together."""
 

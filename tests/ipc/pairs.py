@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from ipc.codec import Known, decode
 from ipc.frames import CATALOGUE, Init, InitPayload, Ready, Side
-from ipc.session import Session
+from ipc.session import Fault, Received, Session
 from ipc.talk import Talk
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -54,3 +56,21 @@ def pair(talk: Talk, protocol: int = 1) -> tuple[Session, Session]:
 def greeting(protocol: int = 1) -> Init:
     """An ``init`` that offers ``protocol``."""
     return Init(payload=InitPayload(name="a", run_id="1", template="/t.md", protocol=protocol))
+
+
+def said(**raw: Any) -> bytes:
+    """A line that holds ``raw``."""
+    return json.dumps(raw).encode() + b"\n"
+
+
+def kinds(received: list[Received]) -> list[Any]:
+    """What sort each of ``received`` is."""
+    return [type(item) for item in received]
+
+
+def fault(session: Session, data: bytes) -> Fault:
+    """The fault that ``data`` ends with."""
+    *before, last = session.receive(data)
+    assert not any(isinstance(item, Fault) for item in before)
+    assert isinstance(last, Fault)
+    return last

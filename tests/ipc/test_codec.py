@@ -15,7 +15,6 @@ from ipc.codec import Known, decode, digest, encode
 from ipc.errors import LocalError, RemoteError
 from ipc.frames import (
     Ack,
-    Attached,
     Budget,
     Exit,
     Init,
@@ -26,10 +25,8 @@ from ipc.frames import (
     PermissionResponse,
     Ready,
     Resume,
-    Stop,
     StrayLine,
     Stream,
-    UnknownFrame,
     Usage,
 )
 from ipc.lines import LINE_LIMIT
@@ -267,4 +264,3 @@ def test_the_deepest_input_that_is_read_can_be_digested_and_said_again() -> None
 
 def test_frames_compare_by_value() -> None:
     assert Ready(pid=1) == Ready(pid=1) != Ready(pid=2)
-    assert Stop() != Attached(id="", last_seq=0, last_cmd=0, iteration=0, status="")

@@ -38,12 +38,16 @@ NAMED = pytest.mark.parametrize(
     ("op", "name", "kind", "needed"),
     [pytest.param(op, name, kind, needed, id=f"{op}.{name}") for op, (name, kind, needed, _) in FIELDS],
 )
+WITHIN: list[tuple[str, list[str], Any]] = [
+    ("init", ["payload"], InitPayload),
+    ("init", ["payload", "budgets"], Budget),
+    *((op, ["budgets"], Budget) for op in ("resume", "budgets", "reserved")),
+]
 INNER = pytest.mark.parametrize(
     ("op", "path", "name", "kind", "needed"),
     [
         pytest.param(op, path, name, kind, needed, id=f"{op}.{'.'.join(path)}.{name}")
-        for op, path, cls in [("init", ["payload"], InitPayload), ("init", ["payload", "budgets"], Budget)]
-        + [(op, ["budgets"], Budget) for op in ("resume", "budgets", "reserved")]
+        for op, path, cls in WITHIN
         for name, kind, needed, _ in cls.PLAN
     ],
 )

@@ -1,6 +1,7 @@
 """Reading what a runner has written down."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,7 @@ def test_a_journal_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
 def test_a_reader_that_is_given_up_leaves_no_file_open(three_files: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     reading = read_after(three_files, 0)
+    assert isinstance(reading, Generator)
     next(reading)
     assert len(os.listdir("/proc/self/fd")) == before + 1
     reading.close()

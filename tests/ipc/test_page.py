@@ -44,7 +44,7 @@ def test_a_changed_table_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_frame_that_is_taken_out_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(CATALOGUE, "notify")  # type: ignore[arg-type]
+    monkeypatch.delitem(CATALOGUE, "notify")
     assert page.text() != PAGE.read_text("utf-8")
 
 
