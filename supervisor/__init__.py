@@ -1,0 +1,1 @@
+"""The supervisor of agents: everything but the wire (``ipc``) and the one child (``runner``)."""
