@@ -1,0 +1,1 @@
+"""Who may say yes: questions of agents and the decisions of people."""
