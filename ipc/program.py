@@ -102,7 +102,7 @@ def _split_front(text: str, name: str) -> tuple[dict[str, object], str, int]:
         raise ProgramError(f"{name}:1: the front matter has no end; close it with a line {_MARK}")
     try:
         front = tomllib.loads("\n".join(lines[1:end]) + "\n")
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         at = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         where = f":{int(at[1]) + 1}" if at else ""
         what = str(error)[: at.start()].rstrip() if at else str(error)
