@@ -1,0 +1,1 @@
+"""Agents: what is wanted, what is, and the processes between the two."""

@@ -1,0 +1,301 @@
+"""All agents of a home: the verbs that a caller has, each a plain call that returns what was accepted.
+
+Whatever comes of it is stored by the agent's own task, and becomes an event.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from supervisor.agents.agent import Agent, World
+from supervisor.agents.lifecycle import Life
+from supervisor.agents.opening import Prepared, open_run
+from supervisor.errors import Conflict, Degraded, Invalid, NoSuchAgent, NotRunning
+from supervisor.principals import Principal
+from supervisor.records import agents
+from supervisor.records.transaction import StorageFailed, Tx
+from supervisor.settings.definition import without_secrets
+from supervisor.settings.names import check_name
+
+log = logging.getLogger("agentd.pool")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a verb was accepted for; ``accepted_at`` is wall time."""
+
+    agent: str
+    run_id: int | None
+    accepted_at: float
+
+
+class Pool:
+    """The agents of one home, and a task for each that has something to do."""
+
+    def __init__(self, world: World, nursery: trio.Nursery) -> None:
+        self.world = world
+        self.agents: dict[str, Agent] = {}
+        self._nursery = nursery
+        self._names: defaultdict[str, trio.Lock] = defaultdict(trio.Lock)
+        self._closing = False
+        self.recovered = trio.Event()
+        """What the last supervisor left is taken care of; verbs that start or end anything wait for it."""
+
+    def get(self, name: str) -> Agent:
+        """Return the agent.
+
+        Raises:
+            NoSuchAgent: there is none of this name.
+        """
+        agent = self.agents.get(name)
+        if agent is None:
+            raise NoSuchAgent(f"no agent is named {name!r}", remedy="agentctl status lists them")
+        return agent
+
+    # Starting and stopping
+
+    async def start(
+        self,
+        name: str,
+        own: Mapping[str, Any] | None = None,
+        *,
+        originator: Principal,
+    ) -> Accepted:
+        """Start an agent that exists, or with ``own`` settings one made for the occasion.
+
+        Raises:
+            Invalid: something is wrong with it; nothing was changed.
+            Conflict: it runs already, or a file defines it and ``own`` would say otherwise.
+            NoSuchAgent: it does not exist, and no settings were given.
+            StorageFailed: the database refuses.
+        """
+        check_name(name)
+        await self.recovered.wait()
+        async with self._names[name]:
+            if self._closing:
+                raise Conflict("agentd is shutting down", remedy="start it again")
+            agent = self._agent_to_start(name, own, originator)
+            await agent.leave_backoff()
+            return await self._start(agent)
+
+    def _agent_to_start(self, name: str, own: Mapping[str, Any] | None, originator: Principal) -> Agent:
+        known = self.agents.get(name)
+        if known is not None and known.child is not None:
+            raise Conflict(
+                f"agent {name} is already {known.state} (run {known.child.ref.run_id})",
+                remedy=f"agentctl stop {name} first, or agentctl restart {name}",
+            )
+        if own is None:
+            if known is None:
+                raise NoSuchAgent(
+                    f"no agent is named {name!r}",
+                    remedy=f"agentctl start {name} --template TEMPLATE makes one",
+                )
+            agent = known
+            agent.originator = originator.name
+            return agent
+        if known is not None and known.origin == "file":
+            raise Conflict(
+                f"agent {name} is defined in agentd.toml",
+                remedy="start it without settings, or under another name",
+            )
+        fresh = Agent(name, self.world, dict(own), "adhoc", originator.name)
+        if known is not None:
+            fresh.restarts, fresh.last = known.restarts, known.last
+            fresh.kept, fresh.backoff_until = known.kept, None
+        return fresh
+
+    async def _start(self, agent: Agent) -> Accepted:
+        prepared = await self.prepare(agent)
+
+        def work(tx: Tx) -> Any:
+            agents.put_agent(
+                tx,
+                agent.name,
+                without_secrets(agent.own),
+                origin=agent.origin,
+                originator=agent.originator,
+                wanted="up",
+            )
+            agents.set_held(tx, agent.name, None)
+            agents.set_backoff(tx, agent.name, None, 0)
+            return open_run(tx, prepared, self.world.home, agent.originator)
+
+        opening = await self.world.db.write(work)
+        replaced = self.agents.get(agent.name)
+        self.agents[agent.name] = agent
+        agent.wanted, agent.held, agent.crashes = True, "", 0
+        self.keep(agent, opening)
+        if replaced is not None and replaced is not agent:
+            replaced.pulse()
+        return Accepted(agent.name, opening.ref.run_id, time.time())
+
+    async def prepare(self, agent: Agent) -> Prepared:
+        try:
+            return await trio.to_thread.run_sync(agent.prepare)
+        except OSError as error:
+            raise Invalid(f"agent {agent.name} has no output folder: {error}") from None
+
+    def keep(self, agent: Agent, opening: Any) -> None:
+        """Give ``agent`` the task that lives through ``opening`` and what follows it."""
+        agent.since = time.time()
+        self._nursery.start_soon(self._keep, agent, opening)
+
+    async def _keep(self, agent: Agent, opening: Any) -> None:
+        try:
+            await agent.keep(opening)
+        except Exception:
+            # One agent's trouble, even if it is a bug of ours, is not another's.
+            log.exception("agent %s is held after an error in agentd itself", agent.name)
+            if agent.child is not None:
+                await self.world.keeping.signal(agent.child.ref.run_id, signal.SIGKILL, group=True)
+            agent.child, agent.held = None, "an error in agentd itself: see agentd.log"
+            agent.pulse()
+
+    async def stop(self, name: str, reason: str) -> Accepted:
+        """Begin to stop an agent; it stays stopped over restarts of agentd.
+
+        Raises:
+            NoSuchAgent, NotRunning: there is nothing to stop.
+            Degraded: it is being stopped, but that cannot be stored.
+        """
+        await self.recovered.wait()
+        agent = self.get(name)
+        if agent.child is None and agent.state == "idle":
+            raise NotRunning(f"agent {name} is not running")
+        run_id = agent.child.ref.run_id if agent.child else None
+        agent.wanted, agent.held = False, ""
+        if agent.child is not None:
+            agent.child.stop(reason)
+        await self._unwant(agent)
+        if agent.child is None:
+            await agent.leave_backoff()
+        agent.pulse()
+        return Accepted(name, run_id, time.time())
+
+    async def _unwant(self, agent: Agent) -> None:
+        def work(tx: Tx) -> None:
+            agents.set_wanted(tx, agent.name, "down")
+            agents.set_held(tx, agent.name, None)
+
+        try:
+            await self.world.db.write(work)
+        except StorageFailed as error:
+            raise Degraded(
+                f"agent {agent.name} is being stopped, but that cannot be stored: {error}",
+                remedy="after a restart of agentd it would start again; see agentctl doctor",
+            ) from None
+
+    async def restart(self, name: str, reason: str, originator: Principal) -> Accepted:
+        """Stop an agent if it runs, wait for its end, and start it anew.
+
+        Raises:
+            NoSuchAgent, Invalid, StorageFailed: as ``start`` does.
+        """
+        await self.recovered.wait()
+        agent = self.get(name)
+        await self.prepare(agent)
+        if agent.child is not None or agent.state == "backoff":
+            await self.stop(name, reason)
+            await self.until_idle(agent)
+        return await self.start(name, originator=originator)
+
+    async def until_idle(self, agent: Agent) -> None:
+        """Wait until nothing is kept of ``agent``."""
+        while agent.child is not None or agent.backoff_until is not None:
+            await agent.changed.wait()
+        if agent.kept is not None:
+            await agent.kept.wait()
+
+    async def shutdown(self, reason: str) -> None:
+        """Stop all agents at once and wait for their ends; what is wanted of them stays as it is."""
+        self._closing = True
+        async with trio.open_nursery() as nursery:
+            for agent in self.agents.values():
+                nursery.start_soon(self._shut, agent, reason)
+
+    async def _shut(self, agent: Agent, reason: str) -> None:
+        agent.closing = True
+        if agent.child is not None:
+            agent.child.stop(reason)
+        else:
+            await agent.leave_backoff()
+        await self.until_idle(agent)
+
+    # What exists
+
+    async def add(self, name: str, own: Mapping[str, Any], originator: Principal) -> Accepted:
+        """Define an agent without starting it.
+
+        Raises:
+            Conflict: there is one of this name; Invalid: something is wrong with it; StorageFailed.
+        """
+        check_name(name)
+        async with self._names[name]:
+            if name in self.agents:
+                raise Conflict(f"agent {name} exists", remedy=f"agentctl remove {name} first")
+            agent = Agent(name, self.world, dict(own), "adhoc", originator.name)
+            await self.prepare(agent)
+
+            def work(tx: Tx) -> None:
+                stored = without_secrets(own)
+                agents.put_agent(tx, name, stored, origin="adhoc", originator=originator.name, wanted="down")
+
+            await self.world.db.write(work)
+            self.agents[name] = agent
+            return Accepted(name, None, time.time())
+
+    async def remove(self, name: str) -> Accepted:
+        """Forget an agent; its history stays.
+
+        Raises:
+            Conflict: it runs, or a file defines it; NoSuchAgent; StorageFailed.
+        """
+        async with self._names[name]:
+            agent = self.get(name)
+            if agent.child is not None:
+                raise Conflict(f"agent {name} is {agent.state}", remedy=f"agentctl stop {name} first")
+            if agent.origin == "file":
+                raise Conflict(f"agent {name} is defined in agentd.toml", remedy="remove it there")
+            await agent.leave_backoff()
+            await self.world.db.write(lambda tx: agents.remove_agent(tx, name))
+            del self.agents[name]
+            agent.pulse()
+            return Accepted(name, None, time.time())
+
+    def running(self) -> list[Agent]:
+        """The agents that have a run."""
+        return [agent for agent in self.agents.values() if agent.child is not None]
+
+    @property
+    def pids(self) -> list[int]:
+        """The pids of all runners."""
+        return [agent.child.pid for agent in self.running() if agent.child and agent.child.pid]
+
+    def by_run(self, run_id: int) -> Agent | None:
+        """The agent whose present run is ``run_id``."""
+        for agent in self.agents.values():
+            if agent.child is not None and agent.child.ref.run_id == run_id:
+                return agent
+        return None
+
+
+READY = frozenset({Life.RUNNING, Life.WAITING, Life.PAUSED})
+"""The states in which a run has said that it is ready, and does not end."""
+
+
+@asynccontextmanager
+async def open_pool(world: World) -> AsyncIterator[Pool]:
+    """A pool whose agents' tasks end when the block does; their processes stay with the keeper."""
+    async with trio.open_nursery() as nursery:
+        yield Pool(world, nursery)
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,206 @@
+"""``agentd``: one supervisor for one home. What is opened first is closed last."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import trio
+
+from supervisor.agents.agent import World
+from supervisor.agents.keeping import open_keeping
+from supervisor.agents.pool import Pool, open_pool
+from supervisor.agents.recovery import load, recover
+from supervisor.agents.restart import Limits
+from supervisor.agents.steering import Steering
+from supervisor.errors import AgentdError, Conflict
+from supervisor.faces.rpc import serve
+from supervisor.faces.service import Service, authenticate_by_token, identify_by_socket
+from supervisor.paths import Home
+from supervisor.principals import administrator
+from supervisor.records.db import open_database
+from supervisor.records.events import Events, last_event, read_events
+from supervisor.settings.toml import Config
+from supervisor.settings.toml import load as load_config
+
+USAGE = """Start the supervisor in the foreground; agentctl starts it in the background when it is needed.
+
+Usage:
+  agentd [--ready-fd=FD]
+  agentd (-h | --help)
+  agentd --version
+
+Options:
+  --ready-fd=FD  Write one byte to this descriptor once the socket listens, and close it.
+
+SIGTERM ends agentd and leaves its agents running; Ctrl-C stops them first.
+"""
+
+log = logging.getLogger("agentd")
+
+
+def main() -> None:
+    """Run the supervisor; leaves with one of the exit codes of ``supervisor.errors``."""
+    from docopt import DocoptExit, docopt
+
+    try:
+        given = docopt(USAGE, version=version("agentd"))
+        ready = int(given["--ready-fd"]) if given["--ready-fd"] else None
+    except (DocoptExit, ValueError):
+        sys.stderr.write(USAGE)
+        sys.exit(2)
+    try:
+        sys.exit(run(Home.from_environ(os.environ), ready))
+    except AgentdError as error:
+        sys.stderr.write(f"agentd: {error}\n" + (f"  {error.remedy}\n" if error.remedy else ""))
+        sys.exit(error.exit_code)
+
+
+def run(home: Home, ready: int | None) -> int:
+    """Serve ``home`` until told to end; ``ready`` is a descriptor to write to once the socket listens.
+
+    Raises:
+        AgentdError: it cannot: another one serves it, its settings are faulty, its database cannot be used.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("agentd").setLevel(logging.INFO)
+    home.make_folders()
+    config = load_config(home.config_file)
+    with one_per_home(home):
+        _raise_descriptor_limit()
+        trio.run(_serve, home, config, ready)
+    return 0
+
+
+@contextmanager
+def one_per_home(home: Home) -> Iterator[None]:
+    """Hold the home's lock; the kernel lets go of it whatever becomes of us.
+
+    Raises:
+        Conflict: another supervisor holds it.
+    """
+    with Path(home.lock).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise Conflict(
+                f"another agentd (pid {owner}) serves {home.state}",
+                remedy="agentctl status talks to it; agentctl shutdown ends it",
+            ) from None
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _serve(home: Home, config: Config, ready: int | None) -> None:
+    told = Telling()
+    async with open_database(home.db, told.publish) as database:
+        events = Events(
+            lambda after, limit: database.read(lambda conn: read_events(conn, after, limit)),
+            await database.read(last_event),
+        )
+        told.events = events
+        limits = Limits(
+            config.supervisor.restart_limit, config.supervisor.backoff_limit, config.supervisor.healthy_after
+        )
+        async with open_keeping(home) as keeping, open_pool(World(database, home, keeping, limits)) as pool:
+            await load(pool, config.agents, administrator().name)
+            ending = Ending(pool)
+            service = Service(
+                pool=pool,
+                steering=Steering(pool),
+                database=database,
+                events=events,
+                home=home,
+                version=version("agentd"),
+                started_at=time.time(),
+                identify=identify_by_socket(home, lambda: [*keeping.pids, *pool.pids]),
+                authenticate=authenticate_by_token(database, time.time),
+                degraded=lambda: [why for why in (database.degraded, keeping.trouble) if why],
+                shut_down=ending.shut_down,
+            )
+            async with trio.open_nursery() as front:
+                await front.start(serve, service, home.socket)
+                _say_ready(ready)
+                front.start_soon(_recover, pool)
+                await front.start(ending.on_signals)
+                await ending.told.wait()
+                if ending.stop_agents:
+                    await pool.shutdown(ending.reason)
+                events.close()
+                front.cancel_scope.cancel()
+
+
+class Telling:
+    """Hands committed events on, once there is somebody to hand them to."""
+
+    def __init__(self) -> None:
+        self.events: Events | None = None
+
+    def publish(self, events: object) -> None:
+        """Tell the followers."""
+        if self.events is not None:
+            self.events.publish(events)  # type: ignore[arg-type]
+
+
+async def _recover(pool: Pool) -> None:
+    try:
+        await recover(pool)
+    except AgentdError:
+        log.exception("what the last agentd left could not be taken care of")
+    finally:
+        pool.recovered.set()
+
+
+def _say_ready(fd: int | None) -> None:
+    if fd is not None:
+        os.write(fd, b"\n")
+        os.close(fd)
+
+
+class Ending:
+    """How this supervisor is told to end: by a signal, or by ``agentctl shutdown``."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.told = trio.Event()
+        self.stop_agents = False
+        self.reason = ""
+        self._pool = pool
+
+    def shut_down(self, reason: str = "agentd was shut down") -> None:
+        """Stop the agents, then end."""
+        self.stop_agents, self.reason = True, self.reason or reason
+        self.told.set()
+
+    async def on_signals(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """SIGTERM leaves the agents running, SIGINT stops them; a second signal no longer waits for them."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            task_status.started()
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    continue
+                if self.told.is_set():
+                    raise SystemExit(0)
+                if number == signal.SIGINT:
+                    self.shut_down("Ctrl-C")
+                else:
+                    self.told.set()
