@@ -1,0 +1,1 @@
+"""One child of the supervisor: runs one agent and says over the wire what happens."""

@@ -1,0 +1,1 @@
+"""Peers that know only the plain dialect, in nothing but the standard library."""
