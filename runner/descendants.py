@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
+LISTINGS = 3
+"""How often the kernel is asked for children before it is believed."""
 PROBE = 0.005
 """Seconds between two looks at children that were told to end."""
 
@@ -41,12 +43,14 @@ def children(pid: int | None = None) -> list[int]:
     pid = os.getpid() if pid is None else pid
     if not LISTS_CHILDREN:
         return _children_by_psutil(pid)
-    found: list[int] = []
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
-    return found
+    # The kernel leaves out children while others come and go (proc(5)), so it is asked until nothing new is told.
+    found: dict[int, None] = {}
+    for _ in range(LISTINGS):
+        before = len(found)
+        found |= dict.fromkeys(_listed(pid))
+        if len(found) == before and found:
+            break
+    return list(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,10 @@ def send(pid: int, number: int, *, group: bool = False) -> bool:
 
 def _reap_until(known: Container[int], deadline: float, *, kill: bool) -> bool:
     before: list[int] = []
-    while left := [pid for pid in strays(known) if not reap(pid)]:
+    while True:
+        left = [pid for pid in strays(known) if not reap(pid)]
+        if not left and (_is_childless() or any(pid in known for pid in children())):
+            return True
         if time.monotonic() > deadline:
             return False
         if kill:
@@ -139,7 +146,17 @@ def _reap_until(known: Container[int], deadline: float, *, kill: bool) -> bool:
         if left == before:
             time.sleep(PROBE)  # the kernel is ending them; while new ones appear there is no time to lose
         before = left
-    return True
+
+
+def _is_childless() -> bool:
+    """Whether this process has no child at all, by the kernel's own word and not by its listing."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    except AttributeError:  # macOS before Python 3.13
+        return not children()
+    return False
 
 
 def kill_with_groups(pids: Iterable[int], known: Container[int]) -> None:
@@ -152,6 +169,15 @@ def kill_with_groups(pids: Iterable[int], known: Container[int]) -> None:
     for group in groups - {os.getpgrp()}:
         if group > 1 and group not in known:
             send(group, signal.SIGKILL, group=True)
+
+
+def _listed(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found += map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split())
+    return found
 
 
 def _children_by_psutil(pid: int) -> list[int]:

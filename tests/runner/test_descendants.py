@@ -80,7 +80,8 @@ def test_only_adopted_children_that_have_ended_are_reaped() -> None:
     assert (
         run("""
 mine = subprocess.Popen(["true"])
-orphaned = up(shell("(exec >/dev/null; exit 0) & echo up; wait; exit"))
+held = shell("(exec >/dev/null; exit 0) & echo up; wait; exit")  # else Popen itself would reap it
+orphaned = up(held)
 os.waitid(os.P_PID, mine.pid, os.WEXITED | os.WNOWAIT)
 os.waitid(os.P_PID, orphaned, os.WEXITED | os.WNOWAIT)
 print(reap_adopted({mine.pid}) == [orphaned], mine.wait() == 0, reap_adopted(()) == [], end="")
