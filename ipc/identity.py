@@ -13,8 +13,11 @@ from pathlib import Path
 
 LINUX = bool(sys.platform == "linux")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-START_FIELD = 19
-"""Where the start time stands in ``/proc/PID/stat``, counted after the name in parentheses."""
+STATE_FIELD, START_FIELD = 0, 19
+"""Where state and start time stand in ``/proc/PID/stat``, counted after the name in parentheses."""
+TICKS = os.sysconf("SC_CLK_TCK")
+SAME_START = 0.02
+"""Seconds by which two readings of one process's start may differ."""
 
 
 def start_time(pid: int) -> float:
@@ -25,12 +28,32 @@ def start_time(pid: int) -> float:
     """
     if not LINUX:
         return _start_time_by_psutil(pid)
+    return _ticks(_stat(pid))
+
+
+def is_living(pid: int, started: float) -> bool:
+    """Whether the process that was ``pid`` when it started then is there still, and no zombie."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        if not LINUX:
+            return abs(_start_time_by_psutil(pid) - started) < SAME_START
+        stat = _stat(pid)
+    except ProcessLookupError:
+        return False
+    return stat[STATE_FIELD] not in (b"Z", b"X") and abs(_ticks(stat) - started) < SAME_START
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of ``/proc/PID/stat`` after the name."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
     except (FileNotFoundError, ProcessLookupError):
         raise ProcessLookupError(f"no process {pid}") from None
-    ticks = int(stat[stat.rindex(b")") + 2 :].split()[START_FIELD])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return stat[stat.rindex(b")") + 2 :].split()
+
+
+def _ticks(stat: list[bytes]) -> float:
+    return int(stat[START_FIELD]) / TICKS
 
 
 def boot_id() -> str:

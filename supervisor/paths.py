@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from supervisor.errors import Failed, Invalid
@@ -95,7 +96,7 @@ class Home:
     @property
     def identity(self) -> str:
         """What tells this home from every other: the state folder with symbolic links resolved."""
-        return str(self.state.resolve())
+        return _resolved(self.state)
 
     def make_folders(self) -> None:
         """Make what is missing, readable by the owner alone (0700).
@@ -130,6 +131,11 @@ def socket_path(environ: Mapping[str, str]) -> str:
     """Where the supervisor of the home that ``environ`` means listens: the same as `Home.socket`."""
     own = own_folder(environ)
     return os.path.join(own, SOCKET) if own else os.fspath(Home.from_environ(environ).socket)
+
+
+@lru_cache(maxsize=8)
+def _resolved(folder: Path) -> str:
+    return str(folder.resolve())
 
 
 def runtime_folder(environ: Mapping[str, str], state: Path) -> Path:

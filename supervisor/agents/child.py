@@ -31,7 +31,7 @@ from ipc.frames import (
 )
 from ipc.session import Fault, Received, Session
 from supervisor.agents.facts import Facts
-from supervisor.agents.keeper import KeeperExit, KeeperFailed, KeeperLost, Spawned
+from supervisor.agents.keeper import KeeperExit, KeeperFailed, Spawned
 from supervisor.agents.keeping import Keeping
 from supervisor.agents.ladder import descend
 from supervisor.agents.leavings import Leavings, frames_after
@@ -40,6 +40,7 @@ from supervisor.agents.opening import Opening
 from supervisor.agents.patience import expect_ready, watch_for_stall
 from supervisor.agents.storing import store
 from supervisor.consent.answers import approve
+from supervisor.consent.permissions import Decision
 from supervisor.errors import Conflict
 from supervisor.records import commands, runs
 from supervisor.records.db import Database
@@ -67,6 +68,8 @@ class Child:
         self.heard_at = trio.current_time()
         self.pid: int | None = None
         self.stalled = False
+        self.asked: set[int] = set()
+        """Numbers of all permissions that it has asked for."""
         self._init = opening.init
         self._messages = opening.messages
         self._db = db
@@ -108,13 +111,13 @@ class Child:
             return self._ending()
         self._keeping.expect(self.ref.run_id, self._on_exit)
         try:
-            stdout = await self._spawn()
-            if stdout is None:
+            born = await self._spawn()
+            if born is None:
                 return self._ending()
             try:
-                await self._serve(stdout)
+                await self._serve(born)
             finally:
-                os.close(stdout)
+                os.close(born.stdout_fd)
                 if self._writer is not None:
                     self._writer.close()
         finally:
@@ -122,11 +125,17 @@ class Child:
         await self._read_journal()
         return self._ending()
 
-    async def _spawn(self) -> int | None:
-        """Have the process made and greet it; return the descriptor of its stdout."""
+    async def _spawn(self) -> Spawned | None:
+        """Have the process made and greet it."""
         try:
             await trio.to_thread.run_sync(self.leavings.make)
-            born = await self._born()
+            born = await self._keeping.spawn(
+                self.ref.run_id,
+                self.leavings.folder,
+                self._init.env or {},
+                title=f"agentd: {self.ref.agent} run {self.ref.run_id}",
+                launch=self.definition.launch,
+            )
         except (KeeperFailed, OSError) as error:
             self._fault = f"it could not be started: {error}"
             return None
@@ -135,44 +144,36 @@ class Child:
         self._writer = LineWriter(born.stdin_fd)
         self.say(Init(payload=self._init))
         self.facts.step(Happening.SPAWNED, time.time())
-        identity: dict[str, Any] = {
-            "pid": born.pid,
-            "start_time": born.start_time,
-            "boot_id": self._keeping.boot_id,
-        }
-        await self._store(lambda tx: runs.set_state(tx, self.ref.run_id, Life.STARTING.value, **identity))
-        self._report()
-        return born.stdout_fd
+        return born
 
-    async def _born(self) -> Spawned:
-        while True:
-            try:
-                return await self._keeping.spawn(
-                    self.ref.run_id,
-                    self.leavings.folder,
-                    self._init.env or {},
-                    title=f"agentd: {self.ref.agent} run {self.ref.run_id}",
-                    launch=self.definition.launch,
-                )
-            except KeeperLost:
-                # What the dead keeper may have begun sees the end of its stdin; the next keeper begins anew.
-                log.warning("run %s: the keeper died while it was asked for a process", self.ref.run_id)
-
-    async def _serve(self, stdout: int) -> None:
+    async def _serve(self, born: Spawned) -> None:
         assert self._writer is not None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._writer.run)
+            await nursery.start(self._note_started, born)
             nursery.start_soon(self._end_when_told)
             nursery.start_soon(expect_ready, self)
             if self.definition.stall_after is not None:
                 nursery.start_soon(watch_for_stall, self, self.definition.stall_after)
-            await self._read(stdout)
+            await self._read(born.stdout_fd)
             with trio.move_on_after(SILENT_AFTER_CLOSE):
                 await self.gone.wait()
             if not self.gone.is_set():
                 self.fail("it closed its end of the wire and lived on")
                 await self.gone.wait()
             nursery.cancel_scope.cancel()
+
+    async def _note_started(self, born: Spawned, *, task_status: trio.TaskStatus[None]) -> None:
+        """Store whose process it is; started once whatever the runner says is bound to be stored after that."""
+        identity: dict[str, Any] = {
+            "pid": born.pid,
+            "start_time": born.start_time,
+            "boot_id": self._keeping.boot_id,
+        }
+        async with self._turn:
+            task_status.started()
+            await self._store(lambda tx: runs.set_state(tx, self.ref.run_id, Life.STARTING.value, **identity))
+        self._report()
 
     def _on_exit(self, learnt: KeeperExit) -> None:
         self._exit = learnt
@@ -262,6 +263,7 @@ class Child:
             if applied.fault is not None:
                 self.fail(f"protocol fault: {applied.fault}")
             self.facts = facts
+            self.asked.update(applied.asked)
             for answer in answers:
                 self._answered(answer)
         if applied.ready is not None:
@@ -307,7 +309,7 @@ class Child:
         async with self._turn:
             self.say(await self._db.write(lambda tx: commands.add_command(tx, self.ref.run_id, frame)))
 
-    async def answer(self, decide: Callable[[Tx], PermissionResponse]) -> None:
+    async def answer(self, decide: Callable[[Tx], tuple[Decision, PermissionResponse]]) -> Decision:
         """Store a decision on one of its questions and say it.
 
         Raises:
@@ -316,15 +318,16 @@ class Child:
         async with self._turn:
             last = len(self.facts.questions) <= 1
 
-            def work(tx: Tx) -> PermissionResponse:
-                response = decide(tx)
+            def work(tx: Tx) -> tuple[Decision, PermissionResponse]:
+                decided = decide(tx)
                 if last and self.facts.life is Life.WAITING:
                     runs.set_state(tx, self.ref.run_id, Life.RUNNING.value)
-                return response
+                return decided
 
-            response = await self._db.write(work)
+            decision, response = await self._db.write(work)
             self._answered(response)
         self._report()
+        return decision
 
     def _answered(self, response: PermissionResponse) -> None:
         if (happening := self.facts.decided(response.request_id)) is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from supervisor.agents.keeper import Keeper, KeeperExit, KeeperFailed, Kept, Spawned, open_keeper
+from supervisor.agents.keeper import Keeper, KeeperExit, KeeperFailed, KeeperLost, Kept, Spawned, open_keeper
 from supervisor.errors import AgentdError
 from supervisor.paths import Home
 
@@ -98,9 +98,22 @@ class Keeping:
         Raises:
             KeeperFailed: it could not be.
         """
-        born = await (await self._present()).spawn(run_id, folder, env, title=title, launch=launch)
-        self._held[run_id] = (folder, born)
-        return born
+        while True:
+            keeper = await self._present()
+            try:
+                born = await keeper.spawn(run_id, folder, env, title=title, launch=launch)
+            except KeeperLost:
+                # What a dead keeper may have begun sees the end of its stdin; the next keeper begins anew.
+                log.warning("run %s: the keeper died while it was asked for a process", run_id)
+                await keeper.lost.wait()
+                self._forsake(keeper)
+            else:
+                self._held[run_id] = (folder, born)
+                return born
+
+    def _forsake(self, keeper: Keeper) -> None:
+        if self._keeper is keeper:
+            self._keeper = None
 
     def closed(self, run_id: int) -> None:
         """Our copies of that run's pipes are closed: they cannot be handed on any more."""

@@ -281,6 +281,13 @@ class Pool:
         """The pids of all runners."""
         return [agent.child.pid for agent in self.running() if agent.child and agent.child.pid]
 
+    def by_permission(self, permission_id: int) -> Agent | None:
+        """The agent whose present run has asked for this permission."""
+        for agent in self.agents.values():
+            if agent.child is not None and permission_id in agent.child.asked:
+                return agent
+        return None
+
     def by_run(self, run_id: int) -> Agent | None:
         """The agent whose present run is ``run_id``."""
         for agent in self.agents.values():

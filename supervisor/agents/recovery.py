@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import trio
 
-from ipc.identity import start_time
+from ipc.identity import is_living
 from supervisor.agents.agent import Agent, Last, World
 from supervisor.agents.facts import Facts
 from supervisor.agents.leavings import Leavings, frames_after
@@ -32,9 +32,6 @@ from supervisor.settings.definition import without_secrets
 
 GRACE = 3.0
 """Seconds between TERM and KILL for what the last supervisor left."""
-
-SAME_START = 0.02
-"""Seconds by which two readings of one process's start may differ."""
 
 REASON = "agentd was restarted while it ran, and ended it"
 
@@ -126,7 +123,7 @@ def _end_unheld(identity: str, rows: list[dict[str, Any]]) -> None:
         if process.pid == os.getpid():
             continue
         try:
-            ours = process.pid in known and abs(start_time(process.pid) - known[process.pid]) < SAME_START
+            ours = process.pid in known and is_living(process.pid, known[process.pid])
             if ours or process.environ().get("AGENTD_RUN") in marks:
                 process.kill()
                 doomed.append(process)

@@ -15,7 +15,7 @@ from supervisor.agents.lifecycle import Life
 from supervisor.agents.opening import open_run
 from supervisor.agents.pool import Accepted, Pool
 from supervisor.consent.answers import respond
-from supervisor.consent.permissions import get_permission
+from supervisor.consent.permissions import Decision
 from supervisor.errors import Conflict, Invalid, NotRunning, Paused
 from supervisor.money import ledger
 from supervisor.principals import Principal
@@ -173,29 +173,23 @@ class Steering:
 
     async def answer(
         self, permission_id: int, *, granted: bool, principal: Principal, reason: str | None
-    ) -> dict[str, Any]:
+    ) -> Decision:
         """Decide a permission request, once.
 
         Raises:
-            Conflict: it was decided before, or its run is gone; NotPermitted: ``principal`` may not.
+            Invalid: there is none of this number. NotPermitted: ``principal`` may not.
+            Conflict: it was decided before (by whom and when is said), or its run is gone.
         """
 
-        def decide(tx: Tx) -> PermissionResponse:
+        def decide(tx: Tx) -> tuple[Decision, PermissionResponse]:
             return respond(tx, permission_id, granted=granted, principal=principal, reason=reason)
 
-        found = await self._permission(permission_id)
-        agent = self._pool.by_run(found["run_id"])
-        if agent is None or agent.child is None:
-            await self._pool.world.db.write(decide)  # says who decided, or that nobody asks any more
-        else:
-            await agent.child.answer(decide)
-        return await self._permission(permission_id)
-
-    async def _permission(self, permission_id: int) -> dict[str, Any]:
-        found = await self._pool.world.db.read(lambda conn: get_permission(conn, permission_id))
-        if found is None:
-            raise Invalid(f"there is no permission {permission_id}", remedy="agentctl permissions lists them")
-        return found
+        agent = self._pool.by_permission(permission_id)
+        if agent is not None and agent.child is not None:
+            return await agent.child.answer(decide)
+        # Its run is over, or there is no such question: the tables know which, and refuse.
+        decided, _ = await self._pool.world.db.write(decide)
+        return decided
 
 
 def check_caps(caps: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipc.frames import PermissionResponse
-from supervisor.consent.permissions import answer
+from supervisor.consent.permissions import Decision, answer
 from supervisor.principals import Principal
 from supervisor.records.commands import add_command
 from supervisor.records.transaction import Tx
@@ -13,22 +13,23 @@ DEFINITION = Principal("the agent's definition", admin=True)
 
 
 def respond(
-    tx: Tx, permission_id: int, *, granted: bool, principal: Principal, reason: str | None
-) -> PermissionResponse:
-    """Decide an open permission for a person; raises as ``permissions.answer`` does."""
-    return _respond(tx, permission_id, granted=granted, principal=principal, reason=reason, how="person")
-
-
-def approve(tx: Tx, permission_id: int) -> PermissionResponse:
-    """Allow what the agent's definition allows beforehand, on record as such."""
-    return _respond(tx, permission_id, granted=True, principal=DEFINITION, reason=None, how="auto_approve")
-
-
-def _respond(
-    tx: Tx, permission_id: int, *, granted: bool, principal: Principal, reason: str | None, how: str
-) -> PermissionResponse:
+    tx: Tx,
+    permission_id: int,
+    *,
+    granted: bool,
+    principal: Principal,
+    reason: str | None = None,
+    how: str = "person",
+) -> tuple[Decision, PermissionResponse]:
+    """Decide an open permission and store the command that tells it; raises as ``permissions.answer`` does."""
     decided = answer(tx, permission_id, granted=granted, principal=principal, reason=reason, how=how)
     response = PermissionResponse(
         request_id=decided.request_id, granted=granted, digest=decided.digest, reason=reason
     )
-    return add_command(tx, decided.run_id, response)
+    return decided, add_command(tx, decided.run_id, response)
+
+
+def approve(tx: Tx, permission_id: int) -> PermissionResponse:
+    """Allow what the agent's definition allows beforehand, on record as such."""
+    _, response = respond(tx, permission_id, granted=True, principal=DEFINITION, how="auto_approve")
+    return response

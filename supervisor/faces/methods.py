@@ -218,12 +218,19 @@ async def permissions(call: Call) -> Result:
 @handles("permission.answer")
 async def answer(call: Call) -> Result:
     """Decide a question once."""
-    return await call.service.steering.answer(
+    decided = await call.service.steering.answer(
         call.params["id"],
         granted=call.params["granted"],
         principal=call.principal,
         reason=call.params["reason"],
     )
+    return {
+        "id": decided.permission_id,
+        "agent": decided.agent,
+        "state": "decided",
+        "granted": decided.granted,
+        "decided_by": decided.decided_by,
+    }
 
 
 @handles("budget.show")

@@ -114,6 +114,7 @@ class Conversation:
     def __init__(self, service: Service, lines: Lines) -> None:
         self._service = service
         self._lines = lines
+        self._identify = service.identify(lines.socket)
         self._token: str | None = None
         self._waiting = 0
         self._following: trio.CancelScope | None = None
@@ -208,7 +209,7 @@ class Conversation:
 
     async def _caller(self, token: str | None) -> Principal:
         """Who is calling now: a process that has gone, or a token that has ended, may no longer decide."""
-        peer = await self._service.identify(self._lines.socket)
+        peer = await self._identify()
         return peer if token is None else await self._service.authenticate(token, peer)
 
     async def _follow(self, following: Following, scope: trio.CancelScope) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ipc.identity import is_living, start_time
+from supervisor.peers import peer_of
 from supervisor.principals import Principal, principal_of
 from supervisor.principals import authenticate as owner_of
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from supervisor.records.db import Database
     from supervisor.records.events import Events
 
-Identify = Callable[[socket], Awaitable[Principal]]
+Identify = Callable[[socket], Callable[[], Awaitable[Principal]]]
 Authenticate = Callable[[str, Principal], Awaitable[Principal]]
 
 
@@ -27,8 +29,9 @@ Authenticate = Callable[[str, Principal], Awaitable[Principal]]
 class Service:
     """Everything the handlers call.
 
-    ``identify`` says who is behind a connected socket now, ``authenticate`` whose a token is now; ``degraded`` what
-    does not work; ``shut_down`` asks for the end and returns at once. ``started_at`` is wall time.
+    ``identify`` makes of a connected socket a way to ask who is behind it now, ``authenticate`` says whose a token is
+    now; ``degraded`` what does not work; ``shut_down`` asks for the end and returns at once. ``started_at`` is wall
+    time.
     """
 
     pool: Pool
@@ -45,10 +48,35 @@ class Service:
 
 
 def identify_by_socket(home: Home, ours: Callable[[], Collection[int]]) -> Identify:
-    """Return an `Identify` that asks the kernel; ``ours`` are the pids of keeper and runners now."""
+    """Return an `Identify` that asks the kernel; ``ours`` are the pids of keeper and runners now.
 
-    async def identify(connection: socket) -> Principal:
-        return await trio.to_thread.run_sync(principal_of, connection, home, None, ours())
+    Who was seen outside stays there: a process can only be handed down to those it descends from already. So later
+    calls look no further than whether it is there still.
+    """
+
+    def identify(connection: socket) -> Callable[[], Awaitable[Principal]]:
+        outside: list[tuple[int, float, Principal]] = []
+
+        async def caller() -> Principal:
+            if outside:
+                pid, started, principal = outside[0]
+                if is_living(pid, started):
+                    await trio.lowlevel.checkpoint()
+                    return principal
+            return await trio.to_thread.run_sync(look)
+
+        def look() -> Principal:
+            pid = peer_of(connection).pid
+            try:
+                started = start_time(pid)
+            except ProcessLookupError:
+                return principal_of(connection, home, None, ours())
+            principal = principal_of(connection, home, None, ours())
+            if principal.inside is None:
+                outside[:] = [(pid, started, principal)]
+            return principal
+
+        return caller
 
     return identify
 

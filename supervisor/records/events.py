@@ -111,9 +111,10 @@ class Events:
             if self._closed:
                 raise trio.EndOfChannel
             await self._news.wait()
+        await trio.lowlevel.checkpoint()
+        # No await from here to the slice: the memory moves on with every event that is told.
         if self._kept and self._kept[0][0].id <= position + 1:
             start = position + 1 - self._kept[0][0].id
-            await trio.lowlevel.checkpoint()
             return [event for event, _ in islice(self._kept, start, start + BATCH)]
         return await self._read(position, BATCH)
 

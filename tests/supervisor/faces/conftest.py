@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,10 +86,14 @@ class World:
     async def _read(self, after: int, limit: int) -> list[Any]:
         return await self.database.read(lambda conn: read_events(conn, after, limit))
 
-    async def identify(self, connection: Any) -> Principal:
+    def identify(self, connection: Any) -> Callable[[], Awaitable[Principal]]:
         assert connection.fileno() > 0
-        await trio.lowlevel.checkpoint()
-        return self.caller
+
+        async def caller() -> Principal:
+            await trio.lowlevel.checkpoint()
+            return self.caller
+
+        return caller
 
     @property
     def service(self) -> Service:
