@@ -85,6 +85,7 @@ class Loop:
         self._due = -math.inf
         self._reserving = False
         self._turn_now: Turn | None = None
+        self._failure = ""
         self.begun = 0
         """The number of the last iteration that began."""
 
@@ -123,7 +124,7 @@ class Loop:
             if control.ending is not None:
                 return End(control.ending.reason, control.ending.text)
             if self._payload.max_iterations is not None and self._number > self._payload.max_iterations:
-                return End("completed", f"{self._payload.max_iterations} iterations are done")
+                return self._all_done(self._payload.max_iterations)
             if control.pause is not None:
                 wanted, control.pause = control.pause, None
                 await self._pause("operator", wanted.reason or "paused by the operator")
@@ -134,6 +135,12 @@ class Loop:
                     await control.until(self._wanted)
             elif not self._config.reserve or await self._reserve():
                 return None
+
+    def _all_done(self, iterations: int) -> End:
+        """Ended is not succeeded: the last iteration says which."""
+        if self._failure:
+            return End("failed", f"the last of {iterations} iterations: {self._failure}")
+        return End("completed", f"{iterations} iterations are done")
 
     def _wanted(self) -> bool | None:
         """Whether something wants the loop between two iterations."""
@@ -293,6 +300,7 @@ class Loop:
         cooldown = min(asked or 0.0, self._config.cooldown_limit)
         self._due = trio.current_time() + max(self._payload.interval, cooldown)
         verdict: Verdict | None = None
+        self._failure = (outcome.error or "it failed") if status in ("error", "timed_out") else ""
         if status in ("error", "timed_out"):
             if not asked:
                 verdict = self._guards.failed(outcome.error or "it failed without a word")

@@ -165,7 +165,8 @@ class Telling:
 async def _recover(pool: Pool) -> None:
     try:
         await recover(pool)
-    except AgentdError:
+    except Exception:
+        # Agents can still be started by hand, and what was left is looked at again at the next start.
         log.exception("what the last agentd left could not be taken care of")
     finally:
         pool.recovered.set()

@@ -18,6 +18,7 @@ import trio
 from supervisor.agents.child import Child
 from supervisor.agents.keeping import Keeping
 from supervisor.agents.leavings import Leavings
+from supervisor.agents.leftovers import end_marked
 from supervisor.agents.lifecycle import Ending, Life, Verdict, judge
 from supervisor.agents.opening import Opening, Prepared, open_run, prepare
 from supervisor.agents.restart import Again, Decision, Held, Limits, decide
@@ -80,8 +81,6 @@ class Agent:
     last: Last | None = None
     closing: bool = False
     """agentd is being shut down: nothing follows, and what is wanted stays as it is stored."""
-    verbs: trio.Lock = field(default_factory=trio.Lock, repr=False)
-    """Held by whoever starts, stops or changes the agent: one at a time."""
     changed: trio.Event = field(default_factory=trio.Event, repr=False)
     """Set, and replaced by a new one, at each change that may be shown."""
     kept: trio.Event | None = field(default=None, repr=False)
@@ -111,25 +110,30 @@ class Agent:
 
     # Runs
 
-    async def keep(self, opening: Opening) -> None:
-        """Live through ``opening`` and all that follow it, until nothing follows."""
-        self.kept = trio.Event()
+    def begin(self, opening: Opening) -> None:
+        """Take on a run that has its row: from now on it is the agent's. ``keep`` lives through it."""
+        if self.kept is None or self.kept.is_set():
+            self.kept = trio.Event()
+        world = self.world
+        leavings = Leavings(world.home.runs / str(opening.ref.run_id))
+        self.child = Child(opening, world.db, world.keeping, leavings, self.pulse)
+        self.held, self.backoff_until = "", None
+        if not self.wanted or self.closing:
+            self.child.stop("told to stop before it began")
+        self.pulse()
+
+    async def keep(self) -> None:
+        """Live through the run that was begun and all that follow it, until nothing follows."""
+        assert self.kept is not None
         try:
-            following: Opening | None = opening
-            while following is not None:
-                following = await self._live(following)
+            async with trio.open_nursery() as cleaning:
+                while self.child is not None:
+                    await self._live(self.child, cleaning)
         finally:
             self.kept.set()
             self.pulse()
 
-    async def _live(self, opening: Opening) -> Opening | None:
-        world = self.world
-        leavings = Leavings(world.home.runs / str(opening.ref.run_id))
-        child = self.child = Child(opening, world.db, world.keeping, leavings, self.pulse)
-        self.held, self.backoff_until = "", None
-        if not self.wanted:
-            child.stop("told to stop before it began")
-        self.pulse()
+    async def _live(self, child: Child, cleaning: trio.Nursery) -> None:
         ending = await child.live()
         verdict = judge(ending)
         decision = self._decide(child, verdict)
@@ -138,25 +142,31 @@ class Agent:
         prepared = None
         if isinstance(decision, Again) and not decision.delay:
             prepared = await self._prepared(after)
-        stderr = await trio.to_thread.run_sync(leavings.stderr_tail)
+        stderr = await trio.to_thread.run_sync(child.leavings.stderr_tail)
+        if ending.unknown:
+            marks = {f"{self.world.home.identity}:{child.ref.run_id}"}
+            await trio.to_thread.run_sync(end_marked, marks)
 
         def close(tx: Tx) -> Opening | None:
-            _close(tx, child, ending, verdict, stderr, leavings.stdout_tail)
+            _close(tx, child, ending, verdict, stderr, child.leavings.stdout_tail)
             self._note(tx, decision)
             if isinstance(prepared, Prepared):
-                return open_run(tx, prepared, world.home, self.originator, after)
+                return open_run(tx, prepared, self.world.home, self.originator, after)
             return None
 
         following = await self._store(close)
-        self._become(child, verdict, decision)
-        await world.keeping.forget(child.ref.run_id)
-        await trio.to_thread.run_sync(leavings.forget_journal)
-        if following is not None or not isinstance(decision, Again):
-            return following
-        return await self._after_backoff(decision.delay, after)
+        self._become(child, verdict, decision, following)
+        cleaning.start_soon(self._clean_up, child)
+        if following is None and isinstance(decision, Again):
+            await self._after_backoff(decision.delay, after)
+
+    async def _clean_up(self, child: Child) -> None:
+        """Have the keeper forget a run whose end is stored, and delete its journal."""
+        await self.world.keeping.forget(child.ref.run_id)
+        await trio.to_thread.run_sync(child.leavings.forget_journal)
 
     def _decide(self, child: Child, verdict: Verdict) -> Decision:
-        lived = time.time() - child.ready_at if child.ready_at is not None else 0.0
+        lived = trio.current_time() - child.ready_at if child.ready_at is not None else 0.0
         held = ""
         if child.facts.pause is not None:
             held = f"it died while it was paused ({child.facts.pause.reason}): resume it"
@@ -187,7 +197,8 @@ class Agent:
                 if not self.closing:
                     agents.set_wanted(tx, self.name, "down")
 
-    def _become(self, child: Child, verdict: Verdict, decision: Decision) -> None:
+    def _become(self, child: Child, verdict: Verdict, decision: Decision, following: Opening | None) -> None:
+        """Be what was stored; no await lies between the end of a run and the beginning of the next."""
         self.child = None
         self.since = time.time()
         self.last = Last(verdict.state, verdict.reason, self.since, child.ref)
@@ -201,18 +212,23 @@ class Agent:
                 self.crashes, self.held = decision.crashes, decision.reason
             case _:
                 self.wanted = False
+        if following is not None:
+            self.begin(following)
         self.pulse()
 
-    async def _after_backoff(self, delay: float, after: RunRef | None) -> Opening | None:
+    async def _after_backoff(self, delay: float, after: RunRef | None) -> None:
         with trio.CancelScope() as self._wait:
-            await trio.sleep(delay)
+            if self.wanted and not self.closing:
+                await trio.sleep(delay)
         self._wait = None
         self.backoff_until = None
         if not self.wanted or self.closing:
-            return None
-        if (prepared := await self._prepared(after)) is None:
-            return None
-        return await self._store(lambda tx: open_run(tx, prepared, self.world.home, self.originator, after))
+            return
+        prepared = await self._prepared(after)
+        if prepared is not None:
+            self.begin(
+                await self._store(lambda tx: open_run(tx, prepared, self.world.home, self.originator, after))
+            )
 
     async def _prepared(self, after: RunRef | None) -> Prepared | None:
         """Prepare a successor; one that cannot be becomes a failed run that says why."""
@@ -249,12 +265,18 @@ class Agent:
         self.last = Last(Life.FAILED, reason, self.since, RunRef(run_id, self.name, lineage or run_id))
         self.pulse()
 
+    @property
+    def between_runs(self) -> bool:
+        """Whether a run is over and another may follow."""
+        return self.child is None and self.kept is not None and not self.kept.is_set()
+
     async def leave_backoff(self) -> None:
-        """Give up the wait for the next run, if there is one, and return once nothing is kept any more."""
-        if self._wait is not None:
+        """Where a run is over and another may follow, see to it that none does; returns once that is certain."""
+        if self.between_runs:
+            assert self.kept is not None
             self.wanted = False
-            self._wait.cancel()
-        if self.kept is not None and self.child is None:
+            if self._wait is not None:
+                self._wait.cancel()
             await self.kept.wait()
 
     async def _store(self, work: Callable[[Tx], T]) -> T:
@@ -267,6 +289,7 @@ def _close(tx: Tx, child: Child, ending: Ending, verdict: Verdict, stderr: str, 
         child.ref.run_id,
         verdict.state.value,
         verdict.reason,
+        exit_reason=ending.said,
         exit_code=ending.code,
         exit_signal=ending.signal,
         stderr_tail=stderr,

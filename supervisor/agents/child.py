@@ -165,14 +165,12 @@ class Child:
 
     async def _note_started(self, born: Spawned, *, task_status: trio.TaskStatus[None]) -> None:
         """Store whose process it is; started once whatever the runner says is bound to be stored after that."""
-        identity: dict[str, Any] = {
-            "pid": born.pid,
-            "start_time": born.start_time,
-            "boot_id": self._keeping.boot_id,
-        }
+        boot_id = self._keeping.boot_id
         async with self._turn:
             task_status.started()
-            await self._store(lambda tx: runs.set_state(tx, self.ref.run_id, Life.STARTING.value, **identity))
+            await self._store(
+                lambda tx: runs.note_process(tx, self.ref.run_id, born.pid, born.start_time, boot_id)
+            )
         self._report()
 
     def _on_exit(self, learnt: KeeperExit) -> None:
@@ -189,6 +187,7 @@ class Child:
             said=self.facts.said,
             detail=self.facts.detail,
             stop_asked=self._stop_asked,
+            why_stopped=self._stop_reason,
             ours=frozenset(self._ours),
             fault=self._fault,
             late=self._late,
@@ -267,7 +266,7 @@ class Child:
             for answer in answers:
                 self._answered(answer)
         if applied.ready is not None:
-            self.ready_at = time.time()
+            self.ready_at = trio.current_time()
             self.ready.set()
             if not self.plain:
                 for message in self._messages:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import trio
 
+from ipc.identity import is_living
 from supervisor.agents.keeper import Keeper, KeeperExit, KeeperFailed, KeeperLost, Kept, Spawned, open_keeper
 from supervisor.errors import AgentdError
 from supervisor.paths import Home
@@ -31,18 +33,27 @@ class Keeping:
         self._there = trio.Event()
         self._expected: dict[int, Callable[[KeeperExit], None]] = {}
         self._held: dict[int, tuple[Path, Spawned]] = {}
+        self._hung_up: set[int] = set()
+        self._alone: trio.Nursery | None = None
 
     async def _present(self) -> Keeper:
         while self._keeper is None:
             await self._there.wait()
         return self._keeper
 
-    async def run(self, home: Home, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self,
+        home: Home,
+        nursery: trio.Nursery,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
         """Keep a keeper until cancelled; started once there is one. It outlives us.
 
         Raises:
             Failed, Degraded: the first could not be started, or does not answer.
         """
+        self._alone = nursery
         first = True
         while True:
             try:
@@ -65,8 +76,7 @@ class Keeping:
         keeper.on_exit = self._ended
         self.boot_id = keeper.boot_id
         for run_id, (folder, born) in list(self._held.items()):
-            with contextlib.suppress(KeeperFailed, OSError):
-                await keeper.hold(run_id, folder, born.pid, born.start_time, born.stdin_fd, born.stdout_fd)
+            await self._hand_over(keeper, run_id, folder, born)
         for kept in await keeper.list():
             if kept.exit is not None:  # it ended while no keeper, or no connection, was there to say so
                 self._ended(kept.run_id, kept.exit)
@@ -74,6 +84,35 @@ class Keeping:
         self._keeper = keeper
         self._there.set()
         self._there = trio.Event()
+
+    async def _hand_over(self, keeper: Keeper, run_id: int, folder: Path, born: Spawned) -> None:
+        """Give a new keeper our copies of a run's pipes; what it does not take we watch ourselves."""
+        with ExitStack() as dead:
+            stdin = born.stdin_fd
+            if run_id in self._hung_up:  # its end of stdin stays the end of stdin
+                reading, stdin = os.pipe()
+                dead.callback(os.close, stdin)
+                os.close(reading)
+            try:
+                await keeper.hold(run_id, folder, born.pid, born.start_time, stdin, born.stdout_fd)
+            except (KeeperFailed, OSError) as error:
+                log.error("run %s: the new keeper does not take it: %s", run_id, error)
+                if self._alone is not None and not isinstance(error, KeeperLost):
+                    self._alone.start_soon(self._watch, run_id, born)
+
+    async def _watch(self, run_id: int, born: Spawned) -> None:
+        """Learn of the end of a run that no keeper holds."""
+        try:
+            pidfd = os.pidfd_open(born.pid)
+        except OSError:
+            pidfd = -1
+        try:
+            if pidfd >= 0 and is_living(born.pid, born.start_time):
+                await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            if pidfd >= 0:
+                os.close(pidfd)
+        self._ended(run_id, KeeperExit(born.pid, None, None, time.time()))
 
     def _ended(self, run_id: int, learnt: KeeperExit) -> None:
         self._held.pop(run_id, None)
@@ -87,8 +126,10 @@ class Keeping:
         self._expected[run_id] = tell
 
     def unexpect(self, run_id: int) -> None:
-        """Nobody waits for that end any more."""
+        """Nobody waits for that end any more, and our copies of its pipes are closed."""
         self._expected.pop(run_id, None)
+        self._held.pop(run_id, None)
+        self._hung_up.discard(run_id)
 
     async def spawn(
         self, run_id: int, folder: Path, env: Mapping[str, str], *, title: str, launch: Sequence[str]
@@ -115,17 +156,19 @@ class Keeping:
         if self._keeper is keeper:
             self._keeper = None
 
-    def closed(self, run_id: int) -> None:
-        """Our copies of that run's pipes are closed: they cannot be handed on any more."""
-        self._held.pop(run_id, None)
-
     async def signal(self, run_id: int, number: int, *, group: bool) -> None:
         """Send a signal; a run that is gone hears nothing."""
-        with contextlib.suppress(KeeperFailed):
+        try:
             await (await self._present()).signal(run_id, number, group=group)
+        except KeeperFailed:
+            _, born = self._held.get(run_id, (None, None))
+            if born is not None and is_living(born.pid, born.start_time):
+                with contextlib.suppress(ProcessLookupError):
+                    (os.killpg if group else os.kill)(born.pid, number)
 
     async def hangup(self, run_id: int) -> None:
-        """Have the keeper close its copy of the runner's stdin."""
+        """Have the keeper close its copy of the runner's stdin; ours is closed already."""
+        self._hung_up.add(run_id)
         with contextlib.suppress(KeeperFailed):
             await (await self._present()).hangup(run_id)
 
@@ -158,6 +201,6 @@ async def open_keeping(home: Home) -> AsyncIterator[Keeping]:
     """
     keeping = Keeping()
     async with trio.open_nursery() as nursery:
-        await nursery.start(keeping.run, home)
+        await nursery.start(keeping.run, home, nursery)
         yield keeping
         nursery.cancel_scope.cancel()

@@ -117,6 +117,8 @@ class Ending:
     detail: str = ""
     """The last thing it said about why."""
     stop_asked: bool = False
+    why_stopped: str = ""
+    """What was said when it was told to stop."""
     ours: frozenset[int] = frozenset()
     """The signals that we sent it."""
     fault: str = ""
@@ -125,6 +127,11 @@ class Ending:
     """It was ended because it was not ready in time."""
     began: bool = True
     """It had a process."""
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it had a process and nobody could learn how that ended."""
+        return self.began and self.code is None and self.signal is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,25 +161,29 @@ def judge(end: Ending) -> Verdict:
     if end.late:
         return Verdict(Life.TIMED_OUT, "it was not ready in time")
     if not end.began:
-        return Verdict(Life.CANCELLED, "told to stop before it began")
+        return Verdict(Life.CANCELLED, f"{_told(end)} (before it began)")
     if end.signal is not None:
         name = _NAMED.get(end.signal, f"signal {end.signal}")
         if end.stop_asked and end.signal in end.ours:
-            return Verdict(Life.STOPPED, f"told to stop, and ended by our {name}")
+            return Verdict(Life.STOPPED, f"{_told(end)}; ended by our {name}")
         return Verdict(Life.CRASHED, f"killed by {name}")
     if end.code:
         state = Life.FAILED if end.said == "exception" or end.code == 2 else Life.CRASHED
         return Verdict(state, _explain(f"exit code {end.code}", end))
     if end.said is None:
         if end.stop_asked:
-            return Verdict(Life.STOPPED, "told to stop")
+            return Verdict(Life.STOPPED, _told(end))
         how = "exit code 0" if end.code == 0 else "exit code unknown"
         return Verdict(Life.CRASHED, f"it ended without a word ({how})")
     if end.said == "supervisor_lost":
         return Verdict(Life.CRASHED, "it lost its supervisor", counted=False)
-    if end.said == "completed" and end.stop_asked:
-        return Verdict(Life.STOPPED, "told to stop")
+    if end.stop_asked and end.said in ("completed", "stopped"):
+        return Verdict(Life.STOPPED, _told(end))
     return Verdict(_SAID[end.said], _explain(end.said, end))
+
+
+def _told(end: Ending) -> str:
+    return end.why_stopped or "told to stop"
 
 
 def _explain(short: str, end: Ending) -> str:

@@ -9,7 +9,7 @@ import trio
 from supervisor.agents.facts import Facts
 from supervisor.agents.lifecycle import Life
 
-READY_WITHIN = 20.0
+READY_WITHIN = 10.0
 """Seconds from ``init`` to ``ready``; a runner needs milliseconds, a machine at its limits longer."""
 
 LOOK_AGAIN = 1.0

@@ -18,7 +18,7 @@ import trio
 
 from supervisor.agents.agent import Agent, World
 from supervisor.agents.lifecycle import Life
-from supervisor.agents.opening import Prepared, open_run
+from supervisor.agents.opening import Opening, Prepared, open_run, prepare
 from supervisor.errors import Conflict, Degraded, Invalid, NoSuchAgent, NotRunning
 from supervisor.principals import Principal
 from supervisor.records import agents
@@ -49,6 +49,10 @@ class Pool:
         self._closing = False
         self.recovered = trio.Event()
         """What the last supervisor left is taken care of; verbs that start or end anything wait for it."""
+
+    def alone(self, name: str) -> trio.Lock:
+        """The lock under which an agent is started, defined or removed: one at a time."""
+        return self._names[name]
 
     def get(self, name: str) -> Agent:
         """Return the agent.
@@ -81,78 +85,93 @@ class Pool:
         check_name(name)
         await self.recovered.wait()
         async with self._names[name]:
-            if self._closing:
-                raise Conflict("agentd is shutting down", remedy="start it again")
-            agent = self._agent_to_start(name, own, originator)
-            await agent.leave_backoff()
-            return await self._start(agent)
+            known = self._startable(name, own)
+            settings = dict(own or {}) if known is None or own is not None else known.own
+            caps = known.caps if known is not None and own is None else {}
+            prepared = await self._prepare(name, settings, caps)
+            if known is not None:
+                await known.leave_backoff()
+                self._startable(name, own)
+            agent = known or Agent(name, self.world, settings, "adhoc", originator.name)
 
-    def _agent_to_start(self, name: str, own: Mapping[str, Any] | None, originator: Principal) -> Agent:
+            def work(tx: Tx) -> Opening:
+                stored = without_secrets(settings)
+                agents.put_agent(
+                    tx, name, stored, origin=agent.origin, originator=originator.name, wanted="up"
+                )
+                if known is not None and known.caps != caps:
+                    agents.set_caps(tx, name, caps)
+                agents.set_held(tx, name, None)
+                agents.set_backoff(tx, name, None, 0)
+                return open_run(tx, prepared, self.world.home, originator.name)
+
+            opening = await self.world.db.write(work)
+            agent.own, agent.caps, agent.originator = settings, caps, originator.name
+            self.agents[name] = agent
+            return self.keep(agent, opening)
+
+    def _startable(self, name: str, own: Mapping[str, Any] | None) -> Agent | None:
+        """Return the agent of this name, if there is one; raises where it cannot be started now."""
+        if self._closing:
+            raise Conflict("agentd is shutting down", remedy="start it again")
         known = self.agents.get(name)
-        if known is not None and known.child is not None:
-            raise Conflict(
-                f"agent {name} is already {known.state} (run {known.child.ref.run_id})",
-                remedy=f"agentctl stop {name} first, or agentctl restart {name}",
-            )
-        if own is None:
-            if known is None:
+        if known is None:
+            if own is None:
                 raise NoSuchAgent(
                     f"no agent is named {name!r}",
                     remedy=f"agentctl start {name} --template TEMPLATE makes one",
                 )
-            agent = known
-            agent.originator = originator.name
-            return agent
-        if known is not None and known.origin == "file":
+            return None
+        if known.child is not None:
+            raise Conflict(
+                f"agent {name} is already {known.state} (run {known.child.ref.run_id})",
+                remedy=f"agentctl stop {name} first, or agentctl restart {name}",
+            )
+        if own is not None and known.origin == "file":
             raise Conflict(
                 f"agent {name} is defined in agentd.toml",
                 remedy="start it without settings, or under another name",
             )
-        fresh = Agent(name, self.world, dict(own), "adhoc", originator.name)
-        if known is not None:
-            fresh.restarts, fresh.last = known.restarts, known.last
-            fresh.kept, fresh.backoff_until = known.kept, None
-        return fresh
+        return known
 
-    async def _start(self, agent: Agent) -> Accepted:
-        prepared = await self.prepare(agent)
+    async def resume(self, agent: Agent) -> Accepted:
+        """Start an agent that is held, in the lineage of its last run.
 
-        def work(tx: Tx) -> Any:
-            agents.put_agent(
-                tx,
-                agent.name,
-                without_secrets(agent.own),
-                origin=agent.origin,
-                originator=agent.originator,
-                wanted="up",
-            )
-            agents.set_held(tx, agent.name, None)
-            agents.set_backoff(tx, agent.name, None, 0)
-            return open_run(tx, prepared, self.world.home, agent.originator)
+        Raises:
+            Conflict: it is not held; Invalid; StorageFailed.
+        """
+        async with self._names[agent.name]:
+            self._startable(agent.name, None)
+            if not agent.held:
+                raise Conflict(f"agent {agent.name} is {agent.state}", remedy=f"agentctl start {agent.name}")
+            after = agent.last.ref if agent.last else None
+            prepared = await self._prepare(agent.name, agent.own, agent.caps)
 
-        opening = await self.world.db.write(work)
-        replaced = self.agents.get(agent.name)
-        self.agents[agent.name] = agent
+            def work(tx: Tx) -> Opening:
+                agents.set_held(tx, agent.name, None)
+                agents.set_backoff(tx, agent.name, None, 0)
+                agents.set_wanted(tx, agent.name, "up")
+                return open_run(tx, prepared, self.world.home, agent.originator, after)
+
+            return self.keep(agent, await self.world.db.write(work))
+
+    async def _prepare(self, name: str, own: Mapping[str, Any], caps: Mapping[str, Any]) -> Prepared:
+        try:
+            return await trio.to_thread.run_sync(prepare, name, own, caps, self.world.home)
+        except OSError as error:
+            raise Invalid(f"agent {name} has no output folder: {error}") from None
+
+    def keep(self, agent: Agent, opening: Opening) -> Accepted:
+        """Make ``opening`` the agent's run, and give it the task that lives through it and what follows."""
         agent.wanted, agent.held, agent.crashes = True, "", 0
-        self.keep(agent, opening)
-        if replaced is not None and replaced is not agent:
-            replaced.pulse()
+        agent.closing = self._closing
+        agent.begin(opening)
+        self._nursery.start_soon(self._keep, agent)
         return Accepted(agent.name, opening.ref.run_id, time.time())
 
-    async def prepare(self, agent: Agent) -> Prepared:
+    async def _keep(self, agent: Agent) -> None:
         try:
-            return await trio.to_thread.run_sync(agent.prepare)
-        except OSError as error:
-            raise Invalid(f"agent {agent.name} has no output folder: {error}") from None
-
-    def keep(self, agent: Agent, opening: Any) -> None:
-        """Give ``agent`` the task that lives through ``opening`` and what follows it."""
-        agent.since = time.time()
-        self._nursery.start_soon(self._keep, agent, opening)
-
-    async def _keep(self, agent: Agent, opening: Any) -> None:
-        try:
-            await agent.keep(opening)
+            await agent.keep()
         except Exception:
             # One agent's trouble, even if it is a bug of ours, is not another's.
             log.exception("agent %s is held after an error in agentd itself", agent.name)
@@ -170,7 +189,7 @@ class Pool:
         """
         await self.recovered.wait()
         agent = self.get(name)
-        if agent.child is None and agent.state == "idle":
+        if agent.child is None and not agent.between_runs and not agent.held:
             raise NotRunning(f"agent {name} is not running")
         run_id = agent.child.ref.run_id if agent.child else None
         agent.wanted, agent.held = False, ""
@@ -203,22 +222,24 @@ class Pool:
         """
         await self.recovered.wait()
         agent = self.get(name)
-        await self.prepare(agent)
-        if agent.child is not None or agent.state == "backoff":
+        await self._prepare(name, agent.own, agent.caps)
+        if agent.child is not None or agent.between_runs:
             await self.stop(name, reason)
             await self.until_idle(agent)
         return await self.start(name, originator=originator)
 
     async def until_idle(self, agent: Agent) -> None:
-        """Wait until nothing is kept of ``agent``."""
-        while agent.child is not None or agent.backoff_until is not None:
-            await agent.changed.wait()
+        """Wait until nothing is kept of ``agent``; for one that was told to stop."""
         if agent.kept is not None:
             await agent.kept.wait()
 
     async def shutdown(self, reason: str) -> None:
         """Stop all agents at once and wait for their ends; what is wanted of them stays as it is."""
         self._closing = True
+        await self.recovered.wait()
+        for lock in list(self._names.values()):
+            async with lock:
+                pass  # whoever was starting has started, and nobody will
         async with trio.open_nursery() as nursery:
             for agent in self.agents.values():
                 nursery.start_soon(self._shut, agent, reason)
@@ -244,7 +265,7 @@ class Pool:
             if name in self.agents:
                 raise Conflict(f"agent {name} exists", remedy=f"agentctl remove {name} first")
             agent = Agent(name, self.world, dict(own), "adhoc", originator.name)
-            await self.prepare(agent)
+            await self._prepare(name, own, {})
 
             def work(tx: Tx) -> None:
                 stored = without_secrets(own)

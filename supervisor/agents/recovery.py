@@ -1,37 +1,37 @@
 """What a supervisor does with what the last one left.
 
-It ends it, reads what it said, records it as lost, and starts what is wanted. All that happens behind the listening
-socket: callers see the agents at once, and verbs that change them wait until it is done.
+It ends what still runs, reads what was said, records how each run ended (``lost``, where it did not end by itself),
+and starts what is wanted. All that happens behind the listening socket: callers see the agents at once, and verbs
+that change them wait until it is done.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import psutil
 import trio
 
-from ipc.identity import is_living
 from supervisor.agents.agent import Agent, Last, World
 from supervisor.agents.facts import Facts
+from supervisor.agents.keeper import KeeperExit, Kept
 from supervisor.agents.leavings import Leavings, frames_after
-from supervisor.agents.lifecycle import Life, Verdict
+from supervisor.agents.leftovers import end_marked
+from supervisor.agents.lifecycle import Ending, Life, Verdict, judge
 from supervisor.agents.opening import open_run
 from supervisor.agents.pool import Pool
-from supervisor.agents.restart import Again, decide
+from supervisor.agents.restart import Again, Decision, Held, decide
 from supervisor.errors import AgentdError
 from supervisor.records import agents, runs
 from supervisor.records.frames import RunRef, apply_frames
 from supervisor.records.transaction import Tx
 from supervisor.settings.definition import without_secrets
 
-GRACE = 3.0
-"""Seconds between TERM and KILL for what the last supervisor left."""
+KILL_AGAIN = 3.0
+"""Seconds after which KILL is sent once more to what is still there."""
 
 REASON = "agentd was restarted while it ran, and ended it"
 
@@ -56,9 +56,8 @@ async def load(pool: Pool, defined: Mapping[str, Mapping[str, Any]], administrat
 
     for row in await pool.world.db.write(work):
         name = row["name"]
-        agent = Agent(
-            name, pool.world, dict(defined.get(name) or row["definition"]), row["origin"], row["originator"]
-        )
+        own = dict(defined.get(name) or row["definition"])
+        agent = Agent(name, pool.world, own, row["origin"], row["originator"])
         agent.wanted = row["wanted"] == "up"
         agent.held = row["held"] or ""
         agent.crashes, agent.restarts = row["crash_count"], row["restarts"]
@@ -76,64 +75,46 @@ async def recover(pool: Pool) -> None:
     world = pool.world
     unfinished = await world.db.read(runs.unfinished_runs)
     kept = await world.keeping.leftovers()
+    await _end_kept(world, [run.run_id for run in kept if run.exit is None])
     held = {run.run_id for run in kept}
-    await _end_held(world, [run.run_id for run in kept if run.exit is None])
     strangers = [row for row in unfinished if row["run_id"] not in held]
     if strangers:
-        await trio.to_thread.run_sync(_end_unheld, world.home.identity, strangers)
-    for row in unfinished:
-        await _close(pool, row)
-    for run_id in held:
-        await world.keeping.forget(run_id)
-    pool.recovered.set()
-    for agent in list(pool.agents.values()):
-        if agent.wanted and not agent.held and agent.child is None:
-            await _start(pool, agent)
-
-
-async def _end_held(world: World, held: Iterable[int]) -> None:
-    """End the runners that the keeper holds, all at once."""
-    ends = {run_id: trio.Event() for run_id in held}
-    for run_id, ended in ends.items():
-        world.keeping.expect(run_id, lambda _, ended=ended: ended.set())  # type: ignore[misc]
+        marks = {f"{world.home.identity}:{row['run_id']}" for row in strangers}
+        known = {row["pid"]: row["start_time"] for row in strangers if row["pid"]}
+        await trio.to_thread.run_sync(end_marked, marks, known)
+    exits = {run.run_id: run for run in kept}
+    ends = {row["agent"]: await _close(pool, row, exits.get(row["run_id"])) for row in unfinished}
+    for run in kept:
+        await world.keeping.forget(run.run_id)
     async with trio.open_nursery() as nursery:
-        for run_id, ended in ends.items():
-            nursery.start_soon(_end_one, world, run_id, ended)
+        for agent in list(pool.agents.values()):
+            if agent.wanted and not agent.held and agent.child is None:
+                nursery.start_soon(_start, pool, agent, ends.get(agent.name))
 
 
-async def _end_one(world: World, run_id: int, ended: trio.Event) -> None:
-    for number in (signal.SIGTERM, signal.SIGCONT):
-        if not ended.is_set():
-            await world.keeping.signal(run_id, number, group=True)
-    with trio.move_on_after(GRACE):
-        await ended.wait()
+async def _end_kept(world: World, run_ids: Iterable[int]) -> None:
+    """End the runners that the keeper holds, all at once, and so that their iterations count as interrupted."""
+    async with trio.open_nursery() as nursery:
+        for run_id in run_ids:
+            nursery.start_soon(_end_one, world, run_id)
+
+
+async def _end_one(world: World, run_id: int) -> None:
+    ended = trio.Event()
+
+    def tell(_: KeeperExit) -> None:
+        ended.set()
+
+    world.keeping.expect(run_id, tell)
     while not ended.is_set():
         await world.keeping.signal(run_id, signal.SIGKILL, group=True)
-        with trio.move_on_after(GRACE):
+        with trio.move_on_after(KILL_AGAIN):
             await ended.wait()
     world.keeping.unexpect(run_id)
 
 
-def _end_unheld(identity: str, rows: list[dict[str, Any]]) -> None:
-    """End what no keeper holds: runners by their identity, what they started by its mark. It blocks."""
-    marks = {f"{identity}:{row['run_id']}" for row in rows}
-    known = {row["pid"]: row["start_time"] for row in rows if row["pid"]}
-    doomed = []
-    for process in psutil.process_iter():
-        if process.pid == os.getpid():
-            continue
-        try:
-            ours = process.pid in known and is_living(process.pid, known[process.pid])
-            if ours or process.environ().get("AGENTD_RUN") in marks:
-                process.kill()
-                doomed.append(process)
-        except (psutil.Error, ProcessLookupError):
-            continue
-    psutil.wait_procs(doomed, timeout=GRACE)
-
-
-async def _close(pool: Pool, row: dict[str, Any]) -> None:
-    """Store what a run still had in its journal and record it as lost."""
+async def _close(pool: Pool, row: dict[str, Any], kept: Kept | None) -> Verdict:
+    """Store what a run still had in its journal, and how it ended."""
     world, run_id = pool.world, row["run_id"]
     ref = RunRef(run_id, row["agent"], row["lineage"])
     leavings = Leavings(world.home.runs / str(run_id))
@@ -148,37 +129,78 @@ async def _close(pool: Pool, row: dict[str, Any]) -> None:
             seq = applied.last_seq
     except OSError as error:
         log.warning("run %s: its journal cannot be read to the end: %s", run_id, error)
+    said = facts.said or row["exit_reason"]
+    learnt = kept.exit if kept is not None else None
+    ending = Ending(
+        code=learnt.code if learnt else None,
+        signal=learnt.signal if learnt else None,
+        said=said,
+        detail=facts.detail,
+        stop_asked=row["state"] == Life.STOPPING.value,
+        why_stopped=row["reason"] or "",
+    )
+    by_itself = learnt is not None or said is not None
+    verdict = judge(ending) if by_itself else Verdict(Life.LOST, REASON, counted=False)
     stderr = await trio.to_thread.run_sync(leavings.stderr_tail)
     await world.db.write(
         lambda tx: runs.close_run(
-            tx, run_id, Life.LOST.value, REASON, stderr_tail=stderr, exit_reason=facts.said
+            tx,
+            run_id,
+            verdict.state.value,
+            verdict.reason,
+            stderr_tail=stderr,
+            exit_reason=said,
+            exit_code=ending.code,
+            exit_signal=ending.signal,
         )
     )
     await trio.to_thread.run_sync(leavings.forget_journal)
     if (agent := pool.agents.get(ref.agent)) is not None:
-        agent.last = Last(Life.LOST, REASON, time.time(), ref)
+        agent.last = Last(verdict.state, verdict.reason, time.time(), ref)
         agent.since = time.time()
+    return verdict
 
 
-async def _start(pool: Pool, agent: Agent) -> None:
-    """Start a wanted agent: in its lineage, if its last run was lost and its policy says so."""
-    last = agent.last
-    after = last.ref if last is not None and last.state is Life.LOST else None
-    try:
-        prepared = await trio.to_thread.run_sync(agent.prepare)
-    except (AgentdError, OSError) as error:
-        await agent.fail_to_start(after, f"it could not be started: {error}")
-        return
-    if after is not None:
-        verdict = Verdict(Life.LOST, REASON, counted=False)
-        policy = prepared.resolved.definition.restart
-        limits = pool.world.limits
-        follows = decide(policy, verdict, wanted=True, crashes=0, healthy=False, chance=0.0, limits=limits)
-        if not isinstance(follows, Again):
-            await pool.world.db.write(lambda tx: agents.set_wanted(tx, agent.name, "down"))
-            agent.wanted = False
+async def _start(pool: Pool, agent: Agent, ended: Verdict | None) -> None:
+    """Start a wanted agent; ``ended``: how the run ended that was closed just now, which then decides."""
+    async with pool.alone(agent.name):
+        if not agent.wanted or agent.child is not None:
             return
-    opening = await pool.world.db.write(
-        lambda tx: open_run(tx, prepared, pool.world.home, agent.originator, after)
+        after = agent.last.ref if ended is not None and agent.last is not None else None
+        try:
+            prepared = await trio.to_thread.run_sync(agent.prepare)
+        except (AgentdError, OSError) as error:
+            await agent.fail_to_start(after, f"it could not be started: {error}")
+            return
+        if ended is not None:
+            definition = prepared.resolved.definition
+            match _follows(pool, agent, definition.restart, ended):
+                case Again() as again:
+                    after = None if again.fresh else after
+                    agent.crashes = again.crashes
+                case Held(reason):
+                    await pool.world.db.write(lambda tx: agents.set_held(tx, agent.name, reason))
+                    agent.held = reason
+                    return
+                case _:
+                    await pool.world.db.write(lambda tx: agents.set_wanted(tx, agent.name, "down"))
+                    agent.wanted = False
+                    return
+        opening = await pool.world.db.write(
+            lambda tx: open_run(tx, prepared, pool.world.home, agent.originator, after)
+        )
+        crashes = agent.crashes
+        pool.keep(agent, opening)
+        agent.crashes = crashes
+
+
+def _follows(pool: Pool, agent: Agent, policy: str, ended: Verdict) -> Decision:
+    return decide(
+        policy,
+        ended,
+        wanted=True,
+        crashes=agent.crashes,
+        healthy=False,
+        chance=0.0,
+        limits=pool.world.limits,
     )
-    pool.keep(agent, opening)

@@ -12,7 +12,6 @@ from ipc.frames import CAPPED, Budget, Budgets, Cancel, Message, Pause, Permissi
 from supervisor.agents.agent import Agent
 from supervisor.agents.child import Child
 from supervisor.agents.lifecycle import Life
-from supervisor.agents.opening import open_run
 from supervisor.agents.pool import Accepted, Pool
 from supervisor.consent.answers import respond
 from supervisor.consent.permissions import Decision
@@ -107,7 +106,7 @@ class Steering:
         merged = laid_over(agent.caps, caps or {})
         if child is None:
             await self._store_caps(agent, merged, caps)
-            return await self._continue(agent)
+            return await self._pool.resume(agent)
         await self._refuse_if_spent(child, merged)
         await self._store_caps(agent, merged, caps)
         pause = child.facts.pause
@@ -154,22 +153,6 @@ class Steering:
         return await self._pool.world.db.read(
             lambda conn: ledger.budgets_for(conn, caps, ref.agent, ref.lineage, ref.run_id)
         )
-
-    async def _continue(self, agent: Agent) -> Accepted:
-        """Open the run that a held agent's last one is followed by."""
-        after = agent.last.ref if agent.last else None
-        prepared = await self._pool.prepare(agent)
-
-        def work(tx: Tx) -> Any:
-            agents.set_held(tx, agent.name, None)
-            agents.set_backoff(tx, agent.name, None, 0)
-            agents.set_wanted(tx, agent.name, "up")
-            return open_run(tx, prepared, self._pool.world.home, agent.originator, after)
-
-        opening = await self._pool.world.db.write(work)
-        agent.wanted, agent.held, agent.crashes = True, "", 0
-        self._pool.keep(agent, opening)
-        return Accepted(agent.name, opening.ref.run_id, time.time())
 
     async def answer(
         self, permission_id: int, *, granted: bool, principal: Principal, reason: str | None

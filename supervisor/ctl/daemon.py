@@ -11,12 +11,14 @@ import time
 
 from supervisor.ctl.client import Client
 from supervisor.ctl.invocation import Invocation
-from supervisor.errors import KINDS, AgentdError, Failed, NoSupervisor, WaitTimedOut
+from supervisor.errors import KINDS, AgentdError, Conflict, Failed, NoSupervisor, WaitTimedOut
 
 COMMAND = (sys.executable, "-P", "-m", "supervisor")
 """What is started; ``--ready-fd=N`` follows."""
 READY_WITHIN = 30.0
 """Seconds a supervisor has to listen."""
+LOOK_AGAIN = 0.02
+"""Seconds between two tries to reach a supervisor that somebody else is starting."""
 TOLD = 4000
 """Characters of its log that are shown when it does not."""
 
@@ -31,9 +33,24 @@ def connect_or_start(ctl: Invocation) -> Client:
     except NoSupervisor:
         if ctl.home.socket.exists() and not os.access(ctl.home.socket, os.W_OK):
             raise
-    pid = start_supervisor(ctl)
+    try:
+        pid = start_supervisor(ctl)
+    except Conflict:
+        return _connect_to_the_quicker(ctl)
     ctl.note(f"started agentd (pid {pid}) for {ctl.home.state}")
     return ctl.connect()
+
+
+def _connect_to_the_quicker(ctl: Invocation) -> Client:
+    """Another caller's supervisor was first; wait until it listens."""
+    deadline = time.monotonic() + READY_WITHIN
+    while True:
+        try:
+            return ctl.connect()
+        except NoSupervisor:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOOK_AGAIN)
 
 
 def start_supervisor(ctl: Invocation) -> int:

@@ -92,6 +92,11 @@ def set_state(tx: Tx, run_id: int, state: str, *, reason: str | None = None, **c
         tx.emit(f"run.{state}", agent=row["agent"], run_id=run_id, was=row["state"], reason=reason)
 
 
+def note_process(tx: Tx, run_id: int, pid: int, start_time: float, boot_id: str) -> None:
+    """Store that a run has a process, and which (start time after boot). Raises as `set_state` does."""
+    set_state(tx, run_id, "starting", pid=pid, start_time=start_time, boot_id=boot_id, started_at=tx.now)
+
+
 def note_stall(tx: Tx, run_id: int) -> None:
     """Record that nothing has been heard of a run for too long; the next frame ends that.
 
