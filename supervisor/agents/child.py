@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
 
@@ -69,7 +69,7 @@ class Child:
         self.pid: int | None = None
         self.stalled = False
         self.asked: set[int] = set()
-        """Numbers of all permissions that it has asked for."""
+        """Numbers of the permissions that it has asked for."""
         self._init = opening.init
         self._messages = opening.messages
         self._db = db
@@ -82,8 +82,7 @@ class Child:
         self._stored = 0
         self.ready = trio.Event()
         self._stop = trio.Event()
-        self._stop_reason = ""
-        self._stop_asked = False
+        self._stop_reason: str | None = None
         self._fault = ""
         self._late = False
         self._ours: set[int] = set()
@@ -147,20 +146,20 @@ class Child:
         return born
 
     async def _serve(self, born: Spawned) -> None:
-        assert self._writer is not None
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._writer.run)
+            if self._writer is not None:
+                nursery.start_soon(self._writer.run)
             await nursery.start(self._note_started, born)
             nursery.start_soon(self._end_when_told)
             nursery.start_soon(expect_ready, self)
             if self.definition.stall_after is not None:
                 nursery.start_soon(watch_for_stall, self, self.definition.stall_after)
             await self._read(born.stdout_fd)
-            with trio.move_on_after(SILENT_AFTER_CLOSE):
+            with trio.move_on_after(SILENT_AFTER_CLOSE) as patience:
                 await self.gone.wait()
-            if not self.gone.is_set():
+            if patience.cancelled_caught:
                 self.fail("it closed its end of the wire and lived on")
-                await self.gone.wait()
+            await self.gone.wait()
             nursery.cancel_scope.cancel()
 
     async def _note_started(self, born: Spawned, *, task_status: trio.TaskStatus[None]) -> None:
@@ -168,8 +167,9 @@ class Child:
         boot_id = self._keeping.boot_id
         async with self._turn:
             task_status.started()
+            ref = self.ref
             await self._store(
-                lambda tx: runs.note_process(tx, self.ref.run_id, born.pid, born.start_time, boot_id)
+                lambda tx: runs.note_process(tx, ref.run_id, born.pid, born.start_time, boot_id)
             )
         self._report()
 
@@ -186,8 +186,8 @@ class Child:
             signal=learnt.signal if learnt else None,
             said=self.facts.said,
             detail=self.facts.detail,
-            stop_asked=self._stop_asked,
-            why_stopped=self._stop_reason,
+            stop_asked=self._stop_reason is not None,
+            why_stopped=self._stop_reason or "",
             ours=frozenset(self._ours),
             fault=self._fault,
             late=self._late,
@@ -205,7 +205,6 @@ class Child:
                     return
                 with trio.CancelScope() as self._waiting:
                     await trio.lowlevel.wait_readable(stdout)
-                self._waiting = None
                 continue
             if not data:
                 return
@@ -283,12 +282,11 @@ class Child:
 
     def say(self, frame: SupervisorFrame) -> None:
         """Queue ``frame`` for the runner; one that is gone or does not read any more hears nothing."""
-        if self._writer is None:
-            return
         try:
-            self._writer.put(self._session.send(frame))
+            if self._writer is not None:
+                self._writer.put(self._session.send(frame))
         except trio.BrokenResourceError:
-            return
+            pass  # it is gone, or will be
         except (trio.WouldBlock, LocalError) as error:
             log.error("run %s: %s", self.ref.run_id, error)
 
@@ -339,7 +337,7 @@ class Child:
         """Begin the stop ladder; say whether this call began it."""
         if self._stop.is_set():
             return False
-        self._stop_asked, self._stop_reason = True, reason
+        self._stop_reason = reason
         self._stop.set()
         return True
 
