@@ -69,7 +69,7 @@ def test_an_iteration_that_takes_too_long_is_timed_out(runner: Any) -> None:
     done = runner.until("iteration_done")
     assert done["status"] == "timed_out"
     assert "0.3 s" in done["error"]
-    assert runner.rest()[-1]["reason"] == "completed"
+    assert runner.rest()[-1]["reason"] == "failed"
 
 
 def test_a_step_that_takes_too_long_is_an_error_that_names_it(runner: Any) -> None:
