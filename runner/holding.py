@@ -72,7 +72,7 @@ class Holding:
         return send(self.pid, number, group=group) or send(self.pid, number)
 
     def kill_group(self) -> None:
-        """Kill what is left of its group; to be called when it has ended and its pid cannot be another's yet."""
+        """Kill what is left of its group; only for our child that has ended and that we have not reaped."""
         send(self.pid, signal.SIGKILL, group=True)
 
     def end(self, code: int | None, signum: int | None) -> None:

@@ -178,9 +178,9 @@ class Keeper:
         self._ending.clear()
 
     def _on_held_end(self, holding: Holding) -> None:
+        """Tell the end, and leave its group alone: its parent may have reaped it, and its pid be another's by now."""
         if holding.pidfd >= 0:
             self._selector.unregister(holding.pidfd)
-            holding.kill_group()
         holding.end(None, None)
         self._tell(holding)
 

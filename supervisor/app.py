@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ from supervisor.agents.pool import Pool, open_pool
 from supervisor.agents.recovery import load, recover
 from supervisor.agents.restart import Limits
 from supervisor.agents.steering import Steering
+from supervisor.descriptors import raise_limit
 from supervisor.errors import AgentdError, Conflict
 from supervisor.faces.rpc import serve
 from supervisor.faces.service import Service, authenticate_by_token, identify_by_socket
@@ -76,9 +76,22 @@ def run(home: Home, ready: int | None) -> int:
     home.make_folders()
     config = load_config(home.config_file)
     with one_per_home(home):
-        _raise_descriptor_limit()
-        trio.run(_serve, home, config, ready)
+        raise_limit()
+        try:
+            trio.run(_serve, home, config, ready)
+        except BaseExceptionGroup as group:
+            raise _told_in(group) from group
     return 0
+
+
+def _told_in(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What a person can be told of ``group``: nurseries wrap an error once for each that it passes."""
+    for error in group.exceptions:
+        if isinstance(error, AgentdError):
+            return error
+        if isinstance(error, BaseExceptionGroup) and isinstance(told := _told_in(error), AgentdError):
+            return told
+    return group
 
 
 @contextmanager
@@ -105,14 +118,15 @@ def one_per_home(home: Home) -> Iterator[None]:
         yield
 
 
-def _raise_descriptor_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def _serve(home: Home, config: Config, ready: int | None) -> None:
     told = Telling()
+    with trio.CancelScope() as everything:
+        await _serve_until_told(home, config, ready, told, everything)
+
+
+async def _serve_until_told(
+    home: Home, config: Config, ready: int | None, told: Telling, everything: trio.CancelScope
+) -> None:
     async with open_database(home.db, told.publish) as database:
         events = Events(
             lambda after, limit: database.read(lambda conn: read_events(conn, after, limit)),
@@ -124,7 +138,7 @@ async def _serve(home: Home, config: Config, ready: int | None) -> None:
         )
         async with open_keeping(home) as keeping, open_pool(World(database, home, keeping, limits)) as pool:
             await load(pool, config.agents, administrator().name)
-            ending = Ending(pool)
+            ending = Ending(everything)
             service = Service(
                 pool=pool,
                 steering=Steering(pool),
@@ -181,11 +195,11 @@ def _say_ready(fd: int | None) -> None:
 class Ending:
     """How this supervisor is told to end: by a signal, or by ``agentctl shutdown``."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, everything: trio.CancelScope) -> None:
         self.told = trio.Event()
         self.stop_agents = False
         self.reason = ""
-        self._pool = pool
+        self.everything = everything
 
     def shut_down(self, reason: str = "agentd was shut down") -> None:
         """Stop the agents, then end."""
@@ -200,7 +214,7 @@ class Ending:
                 if number == signal.SIGHUP:
                     continue
                 if self.told.is_set():
-                    raise SystemExit(0)
+                    self.everything.cancel()
                 if number == signal.SIGINT:
                     self.shut_down("Ctrl-C")
                 else:

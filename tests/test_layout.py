@@ -16,7 +16,7 @@ MAY_IMPORT = {"ipc": {"ipc"}, "runner": {"runner", "ipc"}, "supervisor": {"super
 
 LAYERS = [
     {"errors", "paths"},
-    {"settings"},
+    {"descriptors", "settings"},
     {"records"},
     {"peers"},
     {"principals"},

@@ -1,6 +1,8 @@
 """What the README says is so."""
 
+import os
 import re
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,40 @@ def test_every_verb_is_documented(readme: str) -> None:
 
     cells = " ".join(cell for row in table(readme, "to").values() for cell in row)
     assert sorted(re.findall(r"`([a-z]+)`", cells)) == sorted({*VERBS} - {"status"} | {"status"})
+
+
+def test_the_commands_shown_are_commands(readme: str, tree: Path) -> None:
+    from supervisor.ctl.main import find, parse
+
+    first, *_ = consoles = fenced(readme, "console")
+    assert first.count("$ agentctl") == 3
+    shown = [shlex.split(line[2:], comments=True) for line in "".join(consoles).splitlines()]
+    shown += [shlex.split(code) for code in re.findall(r"`((?:agentctl|scripts/)[^`\n]*)`", readme)]
+    assert ["agentctl", "budget"] in shown
+    for program, *words in shown:
+        if program == "agentctl" and words and words[0] != "help":
+            verb, *rest = words
+            parse(verb, find(verb)[0], rest)
+        elif program.startswith("scripts/"):
+            assert os.access(tree / program, os.X_OK), program
+
+
+def test_every_variable_of_a_step_is_documented(readme: str, tree: Path) -> None:
+    given = {
+        name
+        for path in (tree / "runner" / "adapters").glob("*.py")
+        for name in re.findall(r"\bAGENTD_[A-Z_]+", path.read_text(encoding="utf-8"))
+    }
+    assert {"AGENTD_MESSAGES", "AGENTD_STEP"} <= given
+    assert sorted(name for name in given if f"`{name}`" not in readme) == []
+
+
+def test_every_script_is_told_of(readme: str, tree: Path) -> None:
+    changelog = (tree / "CHANGELOG.md").read_text(encoding="utf-8")
+    for path in (tree / "scripts").iterdir():
+        if path.is_file() and not path.suffix:
+            assert f"`scripts/{path.name}`" in changelog
+            assert f"scripts/{path.name}" in readme
 
 
 def test_every_built_in_template_is_documented(readme: str, tmp_path: Path) -> None:

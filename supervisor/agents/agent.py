@@ -122,11 +122,22 @@ class Agent:
             self.child.stop("told to stop before it began")
         self.pulse()
 
-    async def keep(self) -> None:
-        """Live through the run that was begun and all that follow it, until nothing follows."""
+    def begin_backoff(self, delay: float) -> None:
+        """Take on a wait of ``delay`` seconds that another supervisor began. ``keep`` sees it through."""
+        self.kept = trio.Event()
+        self.backoff_until = time.time() + delay
+        self.pulse()
+
+    async def keep(self, backoff: tuple[float, RunRef | None] | None = None) -> None:
+        """Live through the run that was begun and all that follow it, until nothing follows.
+
+        ``backoff``: what was begun is a wait of so many seconds instead, for a successor of that run.
+        """
         assert self.kept is not None
         try:
             async with trio.open_nursery() as cleaning:
+                if backoff is not None:
+                    await self._after_backoff(*backoff)
                 while self.child is not None:
                     await self._live(self.child, cleaning)
         finally:
@@ -149,13 +160,13 @@ class Agent:
 
         def close(tx: Tx) -> Opening | None:
             _close(tx, child, ending, verdict, stderr, child.leavings.stdout_tail)
-            self._note(tx, decision)
+            self.note(tx, decision)
             if isinstance(prepared, Prepared):
                 return open_run(tx, prepared, self.world.home, self.originator, after)
             return None
 
         following = await self._store(close)
-        self._become(child, verdict, decision, following)
+        self.become(child.ref, verdict, decision, following)
         cleaning.start_soon(self._clean_up, child)
         if following is None and isinstance(decision, Again):
             await self._after_backoff(decision.delay, after)
@@ -183,7 +194,8 @@ class Agent:
             limits=self.world.limits,
         )
 
-    def _note(self, tx: Tx, decision: Decision) -> None:
+    def note(self, tx: Tx, decision: Decision) -> None:
+        """Store what follows a run."""
         match decision:
             case Again():
                 until = tx.now + decision.delay if decision.delay else None
@@ -197,11 +209,13 @@ class Agent:
                 if not self.closing:
                     agents.set_wanted(tx, self.name, "down")
 
-    def _become(self, child: Child, verdict: Verdict, decision: Decision, following: Opening | None) -> None:
+    def become(
+        self, ref: RunRef, verdict: Verdict, decision: Decision, following: Opening | None = None
+    ) -> None:
         """Be what was stored; no await lies between the end of a run and the beginning of the next."""
         self.child = None
         self.since = time.time()
-        self.last = Last(verdict.state, verdict.reason, self.since, child.ref)
+        self.last = Last(verdict.state, verdict.reason, self.since, ref)
         self.crashes, self.held, self.backoff_until = 0, "", None
         match decision:
             case Again():

@@ -7,6 +7,7 @@ state is stored against the same state.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -15,27 +16,27 @@ from typing import TypeVar
 
 import trio
 
-from ipc.channel import LineWriter, read_some_now
-from ipc.errors import LocalError
+from ipc.channel import read_some_now
 from ipc.frames import (
-    PROTOCOL,
     Ack,
     Init,
+    Pause,
     PermissionResponse,
+    Resume,
     RunnerFrame,
-    Side,
     Stop,
     StrayLine,
     SupervisorFrame,
     UnknownFrame,
 )
-from ipc.session import Fault, Received, Session
+from ipc.session import Fault, Received
 from supervisor.agents.facts import Facts
 from supervisor.agents.keeper import KeeperExit, KeeperFailed, Spawned
 from supervisor.agents.keeping import Keeping
 from supervisor.agents.ladder import descend
 from supervisor.agents.leavings import Leavings, frames_after
 from supervisor.agents.lifecycle import Ending, Happening, Life
+from supervisor.agents.line import Line
 from supervisor.agents.opening import Opening
 from supervisor.agents.patience import expect_ready, watch_for_stall
 from supervisor.agents.storing import store
@@ -76,8 +77,8 @@ class Child:
         self._keeping = keeping
         self.leavings = leavings
         self._report = report
-        self._session = Session(Side.SUPERVISOR)
-        self._writer: LineWriter | None = None
+        self.line = Line(f"run {opening.ref.run_id}")
+        self._pause_wanted: bool | None = None
         self._turn = trio.Lock()
         self._stored = 0
         self.ready = trio.Event()
@@ -88,16 +89,6 @@ class Child:
         self._ours: set[int] = set()
         self._exit: KeeperExit | None = None
         self._waiting: trio.CancelScope | None = None
-
-    @property
-    def plain(self) -> bool:
-        """Whether the runner knows only the plain dialect."""
-        return self._session.protocol < PROTOCOL
-
-    @property
-    def unread(self) -> float | None:
-        """The loop's time since when the runner has not read what waits for it, if anything does."""
-        return self._writer.blocked_since if self._writer else None
 
     # From birth to end
 
@@ -117,8 +108,7 @@ class Child:
                 await self._serve(born)
             finally:
                 os.close(born.stdout_fd)
-                if self._writer is not None:
-                    self._writer.close()
+                self.line.close()
         finally:
             self._keeping.unexpect(self.ref.run_id)
         await self._read_journal()
@@ -140,15 +130,14 @@ class Child:
             return None
         self.pid = born.pid
         os.set_blocking(born.stdout_fd, False)
-        self._writer = LineWriter(born.stdin_fd)
-        self.say(Init(payload=self._init))
+        self.line.connect(born.stdin_fd)
+        self.line.say(Init(payload=self._init))
         self.facts.step(Happening.SPAWNED, time.time())
         return born
 
     async def _serve(self, born: Spawned) -> None:
         async with trio.open_nursery() as nursery:
-            if self._writer is not None:
-                nursery.start_soon(self._writer.run)
+            nursery.start_soon(self.line.run)
             await nursery.start(self._note_started, born)
             nursery.start_soon(self._end_when_told)
             nursery.start_soon(expect_ready, self)
@@ -209,12 +198,12 @@ class Child:
             if not data:
                 return
             self.heard_at = trio.current_time()
-            await self._take_in(self._session.receive(data))
+            await self._take_in(self.line.receive(data))
             await trio.lowlevel.checkpoint()
 
     async def _read_journal(self) -> None:
         """Take in what a dead runner had written down and could not say."""
-        if self.plain or self._fault:
+        if self.line.plain or self._fault:
             return
         while batch := await trio.to_thread.run_sync(frames_after, self.leavings.folder, self._stored):
             before = self._stored
@@ -267,28 +256,19 @@ class Child:
         if applied.ready is not None:
             self.ready_at = trio.current_time()
             self.ready.set()
-            if not self.plain:
+            if not self.line.plain:
                 for message in self._messages:
-                    self.say(message)
+                    self.line.say(message)
         self.stalled = False
-        if not self.plain and not self.unread:
-            self.say(Ack(seq=self._stored))
+        if not self.line.plain and not self.line.unread:
+            self.line.say(Ack(seq=self._stored))
+        await self._resume_if_taken_back()
         self._report()
 
     async def _store(self, work: Callable[[Tx], T]) -> T:
         return await store(self._db, f"run {self.ref.run_id}", work)
 
     # What it is told
-
-    def say(self, frame: SupervisorFrame) -> None:
-        """Queue ``frame`` for the runner; one that is gone or does not read any more hears nothing."""
-        try:
-            if self._writer is not None:
-                self._writer.put(self._session.send(frame))
-        except trio.BrokenResourceError:
-            pass  # it is gone, or will be
-        except (trio.WouldBlock, LocalError) as error:
-            log.error("run %s: %s", self.ref.run_id, error)
 
     async def command(self, frame: SupervisorFrame) -> None:
         """Store a numbered command and say it.
@@ -301,10 +281,34 @@ class Child:
             raise Conflict(
                 f"agent {self.ref.agent} is {self.facts.life.value}", remedy="try again once it runs"
             )
-        if self.plain and frame.ours:
+        if self.line.full:
+            raise Conflict(
+                f"the runner of {self.ref.agent} does not read", remedy="agentctl status tells since when"
+            )
+        if self.line.plain and frame.ours:
             raise Conflict(f"the runner of {self.ref.agent} does not know {frame.op!r}")
         async with self._turn:
-            self.say(await self._db.write(lambda tx: commands.add_command(tx, self.ref.run_id, frame)))
+            self.line.say(await self._db.write(lambda tx: commands.add_command(tx, self.ref.run_id, frame)))
+
+    async def pause(self, reason: str) -> None:
+        """Have it stop before its next iteration; raises as ``command`` does."""
+        await self.command(Pause(reason=reason))
+        self._pause_wanted = True
+
+    def unpause(self) -> bool:
+        """Take back a pause that has not begun; tells whether there was one to take back."""
+        if self._pause_wanted and self.facts.pause is None:
+            self._pause_wanted = False
+            return True
+        return False
+
+    async def _resume_if_taken_back(self) -> None:
+        pause = self.facts.pause
+        if pause is not None and pause.kind == "operator" and self._pause_wanted is False:
+            with contextlib.suppress(Conflict, StorageFailed):
+                await self.command(Resume(pause_seq=pause.seq))
+        if pause is not None:
+            self._pause_wanted = None
 
     async def answer(self, decide: Callable[[Tx], tuple[Decision, PermissionResponse]]) -> Decision:
         """Store a decision on one of its questions and say it.
@@ -329,7 +333,7 @@ class Child:
     def _answered(self, response: PermissionResponse) -> None:
         if (happening := self.facts.decided(response.request_id)) is not None:
             self.facts.step(happening, time.time())
-        self.say(response)
+        self.line.say(response)
 
     # Its end
 
@@ -368,12 +372,11 @@ class Child:
 
     def ask_to_stop(self, deadline_s: float) -> None:
         """Say ``stop``."""
-        self.say(Stop(reason=self._stop_reason or self._fault, deadline_s=deadline_s))
+        self.line.say(Stop(reason=self._stop_reason or self._fault, deadline_s=deadline_s))
 
     async def hang_up(self) -> None:
         """Close both copies of its stdin."""
-        if self._writer is not None:
-            self._writer.close()
+        self.line.close()
         await self._keeping.hangup(self.ref.run_id)
 
     async def signal(self, number: int) -> None:

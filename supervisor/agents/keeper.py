@@ -103,7 +103,8 @@ class Keeper:
         self._unsent = trio.Event()
         self._questions: dict[int, _Question] = {}
         self._last_id = 0
-        self._heard_at = trio.current_time()
+        self._owed = 0
+        self._owed_since = 0.0
 
     # Requests
 
@@ -208,18 +209,20 @@ class Keeper:
         except LocalError as error:
             raise KeeperFailed(f"{verb}: {error}") from None
         self._questions[number] = question
+        if not self._owed:
+            self._owed_since = trio.current_time()
+        self._owed += 1
         self._send()
         return number, question
 
     async def _wait(self, verb: str, question: _Question) -> None:
-        """Wait for the answer; the keeper's silence, whoever asked, makes it degraded meanwhile."""
-        asked_at = trio.current_time()
+        """Wait for the answer; the keeper's silence, whoever asked and still waits, makes it degraded meanwhile."""
         while not question.answered.is_set():
-            silent_since = max(asked_at, self._heard_at)
+            silent_since = self._owed_since
             with trio.move_on_at(silent_since + PATIENCE if self.degraded is None else float("inf")):
                 await question.answered.wait()
                 return
-            if max(asked_at, self._heard_at) == silent_since:
+            if self._owed_since == silent_since:
                 self.degraded = f"the keeper (pid {self.pid}) has not answered {verb} in {PATIENCE:g} s"
 
     # The connection
@@ -251,13 +254,14 @@ class Keeper:
             self._take(self._inbox.messages.popleft())
 
     def _take(self, message: Message) -> None:
-        self._heard_at = trio.current_time()
+        self._owed_since = trio.current_time()
         self.degraded = None
         if message.body.get("event") == "exit":
             message.close()
             end = Ending.read(message.body)
             self.on_exit(int(end.run), KeeperExit(end.pid, end.code, end.signal, end.at))
             return
+        self._owed = max(0, self._owed - 1)
         number = message.body.get("id")
         question = self._questions.pop(number, None) if isinstance(number, int) else None
         if question is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trio
 
+from supervisor.descriptors import restore_limit
 from supervisor.errors import Degraded, Failed
 from supervisor.settings.environment import allowed
 
@@ -47,6 +48,8 @@ def connect(path: Path) -> socket.socket | None:
 async def start(path: Path, environ: Mapping[str, str], command: Sequence[str]) -> None:
     """Start a keeper with the allow-listed part of ``environ``; returns once one listens, ours or a quicker one.
 
+    It gets the descriptor limit that we found, which it hands on to all that it starts.
+
     Raises:
         Degraded: it took too long.
         Failed: none could be started, with its own last words.
@@ -56,7 +59,13 @@ async def start(path: Path, environ: Mapping[str, str], command: Sequence[str]) 
     try:
         with trio.fail_after(START_WITHIN):
             done = await trio.run_process(
-                [*command, str(path)], env=env, cwd="/", check=False, capture_stdout=True, capture_stderr=True
+                [*command, str(path)],
+                env=env,
+                cwd="/",
+                check=False,
+                capture_stdout=True,
+                capture_stderr=True,
+                preexec_fn=restore_limit,
             )
     except trio.TooSlowError:
         raise Degraded(f"a keeper did not start in {START_WITHIN:g} s", remedy=remedy) from None

@@ -34,6 +34,7 @@ class Keeping:
         self._expected: dict[int, Callable[[KeeperExit], None]] = {}
         self._held: dict[int, tuple[Path, Spawned]] = {}
         self._hung_up: set[int] = set()
+        self._watched: set[int] = set()
         self._alone: trio.Nursery | None = None
 
     async def _present(self) -> Keeper:
@@ -58,11 +59,11 @@ class Keeping:
         while True:
             try:
                 async with open_keeper(home, os.environ) as keeper:
-                    await self._take(keeper)
-                    if first:
-                        first = False
-                        task_status.started()
-                    await keeper.lost.wait()
+                    if await self._take(keeper):
+                        if first:
+                            first = False
+                            task_status.started()
+                        await keeper.lost.wait()
                     log.error("the keeper is gone; its runs go on, and a new one is started")
             except AgentdError as error:
                 if first:
@@ -72,18 +73,28 @@ class Keeping:
                 self._keeper = None
             await trio.sleep(0 if self.degraded is None else RETRY_KEEPER)
 
-    async def _take(self, keeper: Keeper) -> None:
+    async def _take(self, keeper: Keeper) -> bool:
+        """Hand every run that it does not know to a new keeper, and make it the present one; False if it died."""
         keeper.on_exit = self._ended
         self.boot_id = keeper.boot_id
-        for run_id, (folder, born) in list(self._held.items()):
-            await self._hand_over(keeper, run_id, folder, born)
-        for kept in await keeper.list():
-            if kept.exit is not None:  # it ended while no keeper, or no connection, was there to say so
-                self._ended(kept.run_id, kept.exit)
+        try:
+            kept = {run.run_id: run for run in await keeper.list()}
+            for run_id in self._held.keys() - kept.keys():
+                if (
+                    held := self._held.get(run_id)
+                ) is not None:  # it may have ended while others were handed over
+                    await self._hand_over(keeper, run_id, *held)
+        except KeeperFailed as error:
+            log.warning("the keeper died while it was handed the runs: %s", error)
+            return False
+        for run in kept.values():
+            if run.exit is not None:  # it ended while no keeper, or no connection, was there to say so
+                self._ended(run.run_id, run.exit)
         self.degraded = None
         self._keeper = keeper
         self._there.set()
         self._there = trio.Event()
+        return True
 
     async def _hand_over(self, keeper: Keeper, run_id: int, folder: Path, born: Spawned) -> None:
         """Give a new keeper our copies of a run's pipes; what it does not take we watch ourselves."""
@@ -95,13 +106,19 @@ class Keeping:
                 os.close(reading)
             try:
                 await keeper.hold(run_id, folder, born.pid, born.start_time, stdin, born.stdout_fd)
+            except KeeperLost:
+                raise
             except (KeeperFailed, OSError) as error:
                 log.error("run %s: the new keeper does not take it: %s", run_id, error)
-                if self._alone is not None and not isinstance(error, KeeperLost):
-                    self._alone.start_soon(self._watch, run_id, born)
+                self._watch_ourselves(run_id, born)
+
+    def _watch_ourselves(self, run_id: int, born: Spawned) -> None:
+        if run_id not in self._watched and self._alone is not None:
+            self._watched.add(run_id)
+            self._alone.start_soon(self._watch, run_id, born)
 
     async def _watch(self, run_id: int, born: Spawned) -> None:
-        """Learn of the end of a run that no keeper holds."""
+        """Learn of the end of a run that no keeper holds, or whose keeper does not answer."""
         try:
             pidfd = os.pidfd_open(born.pid)
         except OSError:
@@ -116,6 +133,11 @@ class Keeping:
 
     def _ended(self, run_id: int, learnt: KeeperExit) -> None:
         self._held.pop(run_id, None)
+        if run_id in self._watched and run_id not in self._expected and self._alone is not None:
+            self._watched.discard(run_id)
+            self._alone.start_soon(
+                self.forget, run_id
+            )  # a keeper that had not answered tells of it after all
         if (tell := self._expected.get(run_id)) is not None:
             tell(learnt)
 
@@ -157,14 +179,18 @@ class Keeping:
             self._keeper = None
 
     async def signal(self, run_id: int, number: int, *, group: bool) -> None:
-        """Send a signal; a run that is gone hears nothing."""
-        try:
-            await (await self._present()).signal(run_id, number, group=group)
-        except KeeperFailed:
-            _, born = self._held.get(run_id, (None, None))
-            if born is not None and is_living(born.pid, born.start_time):
-                with contextlib.suppress(ProcessLookupError):
-                    (os.killpg if group else os.kill)(born.pid, number)
+        """Send a signal; a run that is gone hears nothing. Where no keeper answers, it is sent by us."""
+        keeper = self._keeper
+        if keeper is not None and keeper.degraded is None:
+            with contextlib.suppress(KeeperFailed):
+                await keeper.signal(run_id, number, group=group)
+                return
+        _, born = self._held.get(run_id, (None, None))
+        if born is not None and is_living(born.pid, born.start_time):
+            self._watch_ourselves(run_id, born)
+            with contextlib.suppress(ProcessLookupError):
+                (os.killpg if group else os.kill)(born.pid, number)
+        await trio.lowlevel.checkpoint()
 
     async def hangup(self, run_id: int) -> None:
         """Have the keeper close its copy of the runner's stdin; ours is closed already."""

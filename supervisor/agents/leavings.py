@@ -14,8 +14,12 @@ from ipc import journal
 from ipc.codec import decode
 from ipc.errors import RemoteError
 from ipc.frames import RunnerFrame, UnknownFrame
+from ipc.keeper import EXIT_RECORD, Ending
 
 LOG = "log.ndjson"
+"""The runner's: it writes at offsets of its own, so nobody else may write there."""
+STRAY = "stray.ndjson"
+"""Records as in the log, of what came on stdout and was no frame."""
 STDERR = "stderr"
 TAIL_LINES = 20
 TAIL_BYTES = 8_192
@@ -45,7 +49,7 @@ class Leavings:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def add_strays(self, lines: list[str]) -> None:
-        """Put output that was no frame into the run's log, as far as the limit allows; a full disk loses it."""
+        """Keep output that was no frame beside the run's log, as far as the limit allows; a full disk loses it."""
         self.strays += len(lines)
         self._last_strays.extend(line[:1_000] for line in lines[-TAIL_LINES:])
         if self._kept > STRAY_LIMIT:
@@ -53,19 +57,20 @@ class Leavings:
         record = b""
         for line in lines:
             record += orjson.dumps(
-                {"t": time.time(), "stream": "stray", "text": f"{line[:32_768]}\n"},
+                {"t": time.time(), "stream": "stray", "text": line[:32_768]},
                 option=orjson.OPT_APPEND_NEWLINE,
             )
         self._kept += len(record)
-        with contextlib.suppress(OSError), (self.folder / LOG).open("ab", buffering=0) as file:
+        with contextlib.suppress(OSError), (self.folder / STRAY).open("ab", buffering=0) as file:
             file.write(record)
 
     def log_age(self) -> float:
-        """Seconds since its log last grew; infinite without a log."""
-        try:
-            return max(0.0, time.time() - (self.folder / LOG).stat().st_mtime)
-        except OSError:
-            return float("inf")
+        """Seconds since its log or its stray output last grew; infinite without either."""
+        grew = float("-inf")
+        for name in (LOG, STRAY):
+            with contextlib.suppress(OSError):
+                grew = max(grew, (self.folder / name).stat().st_mtime)
+        return max(0.0, time.time() - grew)
 
     @property
     def stdout_tail(self) -> str:
@@ -87,6 +92,20 @@ class Leavings:
         for path in journal.files(self.folder):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def exit_record(folder: Path) -> tuple[int | None, int | None] | None:
+    """Return (code, signal) with which a keeper saw the run's process end; None without a record that can be read.
+
+    A held process leaves a record in which both are None: nobody could learn them.
+    """
+    try:
+        ending = Ending.read((folder / EXIT_RECORD).read_bytes())
+    except (OSError, RemoteError):
+        return None
+    if not all(value is None or type(value) is int for value in (ending.code, ending.signal)):
+        return None
+    return ending.code, ending.signal
 
 
 def frames_after(folder: Path, seq: int) -> list[RunnerFrame | UnknownFrame]:

@@ -22,6 +22,7 @@ from supervisor.agents.opening import Opening, Prepared, open_run, prepare
 from supervisor.errors import Conflict, Degraded, Invalid, NoSuchAgent, NotRunning
 from supervisor.principals import Principal
 from supervisor.records import agents
+from supervisor.records.frames import RunRef
 from supervisor.records.transaction import StorageFailed, Tx
 from supervisor.settings.definition import without_secrets
 from supervisor.settings.names import check_name
@@ -76,6 +77,8 @@ class Pool:
     ) -> Accepted:
         """Start an agent that exists, or with ``own`` settings one made for the occasion.
 
+        One that exists keeps its originator: whoever starts it again does not take its questions over.
+
         Raises:
             Invalid: something is wrong with it; nothing was changed.
             Conflict: it runs already, or a file defines it and ``own`` would say otherwise.
@@ -93,20 +96,19 @@ class Pool:
                 await known.leave_backoff()
                 self._startable(name, own)
             agent = known or Agent(name, self.world, settings, "adhoc", originator.name)
+            owner = agent.originator if own is None else originator.name
 
             def work(tx: Tx) -> Opening:
                 stored = without_secrets(settings)
-                agents.put_agent(
-                    tx, name, stored, origin=agent.origin, originator=originator.name, wanted="up"
-                )
+                agents.put_agent(tx, name, stored, origin=agent.origin, originator=owner, wanted="up")
                 if known is not None and known.caps != caps:
                     agents.set_caps(tx, name, caps)
                 agents.set_held(tx, name, None)
                 agents.set_backoff(tx, name, None, 0)
-                return open_run(tx, prepared, self.world.home, originator.name)
+                return open_run(tx, prepared, self.world.home, owner)
 
             opening = await self.world.db.write(work)
-            agent.own, agent.caps, agent.originator = settings, caps, originator.name
+            agent.own, agent.caps, agent.originator = settings, caps, owner
             self.agents[name] = agent
             return self.keep(agent, opening)
 
@@ -146,6 +148,7 @@ class Pool:
                 raise Conflict(f"agent {agent.name} is {agent.state}", remedy=f"agentctl start {agent.name}")
             after = agent.last.ref if agent.last else None
             prepared = await self._prepare(agent.name, agent.own, agent.caps)
+            await agent.leave_backoff()
 
             def work(tx: Tx) -> Opening:
                 agents.set_held(tx, agent.name, None)
@@ -169,9 +172,15 @@ class Pool:
         self._nursery.start_soon(self._keep, agent)
         return Accepted(agent.name, opening.ref.run_id, time.time())
 
-    async def _keep(self, agent: Agent) -> None:
+    def keep_after(self, agent: Agent, delay: float, after: RunRef | None) -> None:
+        """Let a successor of ``after`` follow in ``delay`` seconds, as was decided before we were there."""
+        agent.closing = self._closing
+        agent.begin_backoff(delay)
+        self._nursery.start_soon(self._keep, agent, (delay, after))
+
+    async def _keep(self, agent: Agent, backoff: tuple[float, RunRef | None] | None = None) -> None:
         try:
-            await agent.keep()
+            await agent.keep(backoff)
         except Exception:
             # One agent's trouble, even if it is a bug of ours, is not another's.
             log.exception("agent %s is held after an error in agentd itself", agent.name)
@@ -281,6 +290,7 @@ class Pool:
         Raises:
             Conflict: it runs, or a file defines it; NoSuchAgent; StorageFailed.
         """
+        await self.recovered.wait()
         async with self._names[name]:
             agent = self.get(name)
             if agent.child is not None:

@@ -8,27 +8,33 @@ that change them wait until it is done.
 from __future__ import annotations
 
 import logging
+import random
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import trio
 
 from supervisor.agents.agent import Agent, Last, World
 from supervisor.agents.facts import Facts
-from supervisor.agents.keeper import KeeperExit, Kept
-from supervisor.agents.leavings import Leavings, frames_after
+from supervisor.agents.keeper import KeeperExit
+from supervisor.agents.leavings import Leavings, exit_record, frames_after
 from supervisor.agents.leftovers import end_marked
 from supervisor.agents.lifecycle import Ending, Life, Verdict, judge
-from supervisor.agents.opening import open_run
+from supervisor.agents.opening import Opening, open_run
 from supervisor.agents.pool import Pool
-from supervisor.agents.restart import Again, Decision, Held, decide
+from supervisor.agents.restart import Again, Decision, decide
+from supervisor.agents.storing import store
 from supervisor.errors import AgentdError
 from supervisor.records import agents, runs
 from supervisor.records.frames import RunRef, apply_frames
+from supervisor.records.iterations import running_iterations
 from supervisor.records.transaction import Tx
-from supervisor.settings.definition import without_secrets
+from supervisor.settings.definition import Definition, without_secrets
 
 KILL_AGAIN = 3.0
 """Seconds after which KILL is sent once more to what is still there."""
@@ -61,7 +67,7 @@ async def load(pool: Pool, defined: Mapping[str, Mapping[str, Any]], administrat
         agent.wanted = row["wanted"] == "up"
         agent.held = row["held"] or ""
         agent.crashes, agent.restarts = row["crash_count"], row["restarts"]
-        agent.caps = row["caps"] or {}
+        agent.caps, agent.backoff_until = row["caps"] or {}, row["backoff_until"]
         pool.agents[name] = agent
     for name, row in (await pool.world.db.read(runs.last_runs)).items():
         if (agent_of := pool.agents.get(name)) is not None and row["ended_at"] is not None:
@@ -75,132 +81,174 @@ async def recover(pool: Pool) -> None:
     world = pool.world
     unfinished = await world.db.read(runs.unfinished_runs)
     kept = await world.keeping.leftovers()
+    ended = {run.run_id: run.exit for run in kept if run.exit is not None}
     await _end_kept(world, [run.run_id for run in kept if run.exit is None])
     held = {run.run_id for run in kept}
     strangers = [row for row in unfinished if row["run_id"] not in held]
     if strangers:
         marks = {f"{world.home.identity}:{row['run_id']}" for row in strangers}
-        known = {row["pid"]: row["start_time"] for row in strangers if row["pid"]}
+        boot = world.keeping.boot_id
+        known = {row["pid"]: row["start_time"] for row in strangers if row["pid"] and row["boot_id"] == boot}
         await trio.to_thread.run_sync(end_marked, marks, known)
-    exits = {run.run_id: run for run in kept}
-    ends = {row["agent"]: await _close(pool, row, exits.get(row["run_id"])) for row in unfinished}
+    closed: dict[str, Closed] = {}
+    for row in unfinished:
+        with _one_agent_alone(row["agent"]):
+            closed[row["agent"]] = await _close(world, row, ended.get(row["run_id"]))
     for run in kept:
         await world.keeping.forget(run.run_id)
     async with trio.open_nursery() as nursery:
         for agent in list(pool.agents.values()):
-            if agent.wanted and not agent.held and agent.child is None:
-                nursery.start_soon(_start, pool, agent, ends.get(agent.name))
+            nursery.start_soon(_go_on, pool, agent, closed.get(agent.name))
+
+
+@contextmanager
+def _one_agent_alone(name: str) -> Iterator[None]:
+    """What goes wrong with one agent is told, and is not another's."""
+    try:
+        yield
+    except Exception:
+        log.exception("agent %s could not be taken over", name)
 
 
 async def _end_kept(world: World, run_ids: Iterable[int]) -> None:
-    """End the runners that the keeper holds, all at once, and so that their iterations count as interrupted."""
+    """Kill the runners that the keeper holds, all at once: so their iterations count as interrupted."""
+    gone = {run_id: trio.Event() for run_id in run_ids}
+    for run_id, event in gone.items():
+        world.keeping.expect(run_id, lambda _, event=event: event.set())  # type: ignore[misc]
+    for run in await world.keeping.leftovers():
+        if run.exit is not None and run.run_id in gone:  # it ended before we could be told
+            gone[run.run_id].set()
     async with trio.open_nursery() as nursery:
-        for run_id in run_ids:
-            nursery.start_soon(_end_one, world, run_id)
+        for run_id, event in gone.items():
+            nursery.start_soon(_end_one, world, run_id, event)
 
 
-async def _end_one(world: World, run_id: int) -> None:
-    ended = trio.Event()
-
-    def tell(_: KeeperExit) -> None:
-        ended.set()
-
-    world.keeping.expect(run_id, tell)
-    while not ended.is_set():
+async def _end_one(world: World, run_id: int, gone: trio.Event) -> None:
+    while not gone.is_set():
         await world.keeping.signal(run_id, signal.SIGKILL, group=True)
         with trio.move_on_after(KILL_AGAIN):
-            await ended.wait()
+            await gone.wait()
     world.keeping.unexpect(run_id)
 
 
-async def _close(pool: Pool, row: dict[str, Any], kept: Kept | None) -> Verdict:
-    """Store what a run still had in its journal, and how it ended."""
-    world, run_id = pool.world, row["run_id"]
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """How a run ended that the last supervisor had left; ``paused``: why it was; ``interrupted``: in which turn."""
+
+    ref: RunRef
+    verdict: Verdict
+    paused: str | None
+    interrupted: int | None
+
+
+async def _close(world: World, row: dict[str, Any], learnt: KeeperExit | None) -> Closed:
+    """Store what a run still had in its journal, and how it ended. ``learnt``: it ended by itself."""
+    run_id = row["run_id"]
     ref = RunRef(run_id, row["agent"], row["lineage"])
     leavings = Leavings(world.home.runs / str(run_id))
-    facts = Facts(Life(row["state"]), time.time())
-    seq = row["last_seq"]
+    facts = await _read_journal(world, ref, leavings, Facts(Life(row["state"]), time.time()), row["last_seq"])
+    now = await world.db.read(lambda conn: runs.get_run(conn, run_id))
+    running = await world.db.read(lambda conn: running_iterations(conn, run_id))
+    code, number = (learnt.code, learnt.signal) if learnt else exit_record(leavings.folder) or (None, None)
+    ending = Ending(
+        code=code,
+        signal=number,
+        said=facts.said or now["exit_reason"],
+        detail=facts.detail,
+        stop_asked=row["state"] == Life.STOPPING.value,
+        why_stopped=row["reason"] or "",
+    )
+    by_itself = learnt is not None or ending.said is not None
+    verdict = judge(ending) if by_itself else Verdict(Life.LOST, REASON, counted=False)
+    stderr = await trio.to_thread.run_sync(leavings.stderr_tail)
+
+    def close(tx: Tx) -> None:
+        state, reason = verdict.state.value, verdict.reason
+        said = {"exit_reason": ending.said, "exit_code": code, "exit_signal": number, "stderr_tail": stderr}
+        runs.close_run(tx, run_id, state, reason, **said)
+
+    await store(world.db, f"run {run_id}", close)
+    await trio.to_thread.run_sync(leavings.forget_journal)
+    interrupted = max((iteration for iteration, _ in running), default=None)
+    return Closed(ref, verdict, now["pause_reason"] if now["pause_kind"] else None, interrupted)
+
+
+async def _read_journal(world: World, ref: RunRef, leavings: Leavings, facts: Facts, seq: int) -> Facts:
     try:
         while batch := await trio.to_thread.run_sync(frames_after, leavings.folder, seq):
-            applied = await world.db.write(lambda tx, batch=batch: apply_frames(tx, ref, batch))  # type: ignore[misc]
+            work = partial(apply_frames, run=ref, frames=batch)
+            applied = await store(world.db, f"run {ref.run_id}", work)
             facts = facts.after(batch, time.time())
             if applied.fault is not None or applied.last_seq == seq:
                 break
             seq = applied.last_seq
     except OSError as error:
-        log.warning("run %s: its journal cannot be read to the end: %s", run_id, error)
-    said = facts.said or row["exit_reason"]
-    learnt = kept.exit if kept is not None else None
-    ending = Ending(
-        code=learnt.code if learnt else None,
-        signal=learnt.signal if learnt else None,
-        said=said,
-        detail=facts.detail,
-        stop_asked=row["state"] == Life.STOPPING.value,
-        why_stopped=row["reason"] or "",
-    )
-    by_itself = learnt is not None or said is not None
-    verdict = judge(ending) if by_itself else Verdict(Life.LOST, REASON, counted=False)
-    stderr = await trio.to_thread.run_sync(leavings.stderr_tail)
-    await world.db.write(
-        lambda tx: runs.close_run(
-            tx,
-            run_id,
-            verdict.state.value,
-            verdict.reason,
-            stderr_tail=stderr,
-            exit_reason=said,
-            exit_code=ending.code,
-            exit_signal=ending.signal,
-        )
-    )
-    await trio.to_thread.run_sync(leavings.forget_journal)
-    if (agent := pool.agents.get(ref.agent)) is not None:
-        agent.last = Last(verdict.state, verdict.reason, time.time(), ref)
-        agent.since = time.time()
-    return verdict
+        log.warning("run %s: its journal cannot be read to the end: %s", ref.run_id, error)
+    return facts
 
 
-async def _start(pool: Pool, agent: Agent, ended: Verdict | None) -> None:
-    """Start a wanted agent; ``ended``: how the run ended that was closed just now, which then decides."""
-    async with pool.alone(agent.name):
-        if not agent.wanted or agent.child is not None:
-            return
-        after = agent.last.ref if ended is not None and agent.last is not None else None
-        try:
-            prepared = await trio.to_thread.run_sync(agent.prepare)
-        except (AgentdError, OSError) as error:
-            await agent.fail_to_start(after, f"it could not be started: {error}")
-            return
-        if ended is not None:
-            definition = prepared.resolved.definition
-            match _follows(pool, agent, definition.restart, ended):
-                case Again() as again:
-                    after = None if again.fresh else after
-                    agent.crashes = again.crashes
-                case Held(reason):
-                    await pool.world.db.write(lambda tx: agents.set_held(tx, agent.name, reason))
-                    agent.held = reason
-                    return
-                case _:
-                    await pool.world.db.write(lambda tx: agents.set_wanted(tx, agent.name, "down"))
-                    agent.wanted = False
-                    return
-        opening = await pool.world.db.write(
-            lambda tx: open_run(tx, prepared, pool.world.home, agent.originator, after)
-        )
-        crashes = agent.crashes
+async def _go_on(pool: Pool, agent: Agent, closed: Closed | None) -> None:
+    """Let an agent go on as its last run and its policy say; one that is not wanted stays as it is."""
+    with _one_agent_alone(agent.name):
+        async with pool.alone(agent.name):
+            if agent.child is not None:
+                return
+            if closed is not None:
+                agent.last = Last(closed.verdict.state, closed.verdict.reason, time.time(), closed.ref)
+                agent.since = time.time()
+            if agent.wanted and not agent.held:
+                await _start(pool, agent, closed)
+            else:
+                agent.backoff_until = None
+
+
+async def _start(pool: Pool, agent: Agent, closed: Closed | None) -> None:
+    last = agent.last.ref if agent.last is not None else None
+    if closed is None and agent.backoff_until is not None:
+        pool.keep_after(agent, max(0.0, agent.backoff_until - time.time()), last)
+        return
+    after = closed.ref if closed is not None else None
+    try:
+        prepared = await trio.to_thread.run_sync(agent.prepare)
+    except (AgentdError, OSError) as error:
+        await agent.fail_to_start(after, f"it could not be started: {error}")
+        return
+    home, whose, db = pool.world.home, f"agent {agent.name}", pool.world.db
+    if closed is None:
+        pool.keep(agent, await store(db, whose, lambda tx: open_run(tx, prepared, home, agent.originator)))
+        return
+    decision = _follows(pool, agent, prepared.resolved.definition, closed)
+    again = decision if isinstance(decision, Again) else None
+    after = None if again is not None and again.fresh else after
+
+    def go_on(tx: Tx) -> Opening | None:
+        agent.note(tx, decision)
+        if again is None or again.delay:
+            return None
+        return open_run(tx, prepared, home, agent.originator, after)
+
+    opening = await store(db, whose, go_on)
+    agent.become(closed.ref, closed.verdict, decision)
+    if opening is not None:
         pool.keep(agent, opening)
-        agent.crashes = crashes
+        agent.crashes = again.crashes if again is not None else 0
+    elif again is not None:
+        pool.keep_after(agent, again.delay, after)
 
 
-def _follows(pool: Pool, agent: Agent, policy: str, ended: Verdict) -> Decision:
+def _follows(pool: Pool, agent: Agent, definition: Definition, closed: Closed) -> Decision:
+    held = ""
+    if closed.paused is not None:
+        held = f"it was paused when agentd ended ({closed.paused}): resume it"
+    elif closed.interrupted is not None and definition.on_interrupted == "hold":
+        held = f"iteration {closed.interrupted} was interrupted: look, then resume it"
     return decide(
-        policy,
-        ended,
+        definition.restart,
+        closed.verdict,
         wanted=True,
         crashes=agent.crashes,
         healthy=False,
-        chance=0.0,
+        held=held,
+        chance=random.random(),
         limits=pool.world.limits,
     )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ipc.frames import CAPPED, Budget, Budgets, Cancel, Message, Pause, PermissionResponse, Resume
+from ipc.frames import CAPPED, Budget, Budgets, Cancel, Message, PermissionResponse, Resume
 from supervisor.agents.agent import Agent
 from supervisor.agents.child import Child
 from supervisor.agents.lifecycle import Life
@@ -47,7 +47,7 @@ class Steering:
         _, child = self._child(name)
         if child.facts.life is Life.PAUSED:
             raise Conflict(f"agent {name} is paused already", remedy=f"agentctl resume {name}")
-        await child.command(Pause(reason=reason))
+        await child.pause(reason)
         return _accepted(child)
 
     async def cancel(self, name: str, reason: str) -> Accepted:
@@ -99,6 +99,8 @@ class Steering:
         child = agent.child
         if child is None and not agent.held:
             raise Conflict(f"agent {name} is {agent.state}", remedy=f"agentctl start {name}")
+        if child is not None and child.unpause():
+            return _accepted(child)
         if child is not None and child.facts.pause is None:
             raise Conflict(f"agent {name} is not paused but {agent.state}")
         if caps:
@@ -137,7 +139,7 @@ class Steering:
         agent = self._pool.get(name)
         check_caps(caps)
         await self._store_caps(agent, laid_over(agent.caps, caps), caps)
-        if agent.child is not None and not agent.child.plain:
+        if agent.child is not None and not agent.child.line.plain:
             await agent.child.command(Budgets(budgets=await self._budgets(agent, agent.child)))
         return Accepted(name, agent.child.ref.run_id if agent.child else None, time.time())
 

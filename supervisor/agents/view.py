@@ -74,7 +74,7 @@ def _flags(agent: Agent) -> list[str]:
     if child is None:
         return []
     flags = ["stalled"] if child.stalled else []
-    if child.unread is not None and trio.current_time() - child.unread > UNREAD_FOR:
+    if child.line.unread is not None and trio.current_time() - child.line.unread > UNREAD_FOR:
         flags.append("unresponsive")
     return flags
 

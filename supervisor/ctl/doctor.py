@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from supervisor.ctl.invocation import Args, Invocation
 from supervisor.ctl.system import own_version
@@ -223,33 +223,31 @@ def check_supervisor(ctl: Invocation) -> Iterator[Finding]:
     except NoSupervisor:
         yield Finding("supervisor", "none runs; agentctl start begins one")
         if keeper_version(ctl.home.keeper_socket) is not None:
-            yield Finding("keeper", "runs, and keeps agents until a supervisor comes back")
+            yield Finding("keeper", "runs; the next supervisor ends the agents that it keeps")
         return
     except AgentdError as error:
-        remedy = f"see {ctl.home.log}; then kill it and run agentd again: agents go on meanwhile"
+        remedy = f"see {ctl.home.log}; then kill it and run agentd again: that ends what is running"
         yield Finding("supervisor", str(error), remedy)
         return
     own, running = own_version(), status["version"]
     told = f"pid {status['pid']}, version {running or 'of a checkout'}"
     remedy = "" if own == running else f"this is {own}: agentctl shutdown, then start it again"
     yield Finding("supervisor", told, remedy)
-    yield from keeper_findings(ctl.home, status)
+    yield from keeper_findings(ctl.home)
     for why in status["degraded"]:
         yield Finding("degraded", why, f"see {ctl.home.log}")
 
 
-def keeper_findings(home: Home, status: dict[str, Any]) -> Iterator[Finding]:
-    """What there is to say of the keeper of a supervisor that runs."""
+def keeper_findings(home: Home) -> Iterator[Finding]:
+    """What there is to say of the keeper of a supervisor that runs: it starts with it."""
     from ipc.keeper import VERSION
 
     version = keeper_version(home.keeper_socket)
     if version is not None:
         remedy = "" if version == VERSION else "agentctl shutdown, then start the agents again"
         yield Finding("keeper", f"answers, version {version}", remedy)
-    elif any(state in status["agents"] for state in ("running", "starting", "waiting_permission", "paused")):
-        yield Finding("keeper", "does not answer", "agentctl shutdown, then start the agents again")
     else:
-        yield Finding("keeper", "none runs; it comes with the first agent")
+        yield Finding("keeper", "does not answer", "agentctl shutdown, then start the agents again")
 
 
 def keeper_version(path: Path) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from supervisor.ctl.client import Client
 from supervisor.ctl.invocation import Args, Invocation, Row, whole_number
-from supervisor.ctl.runlog import Line, RunLog, last_lines
+from supervisor.ctl.runlog import Line, RunLog, last_lines, wanted
 from supervisor.ctl.visible import visible, without_colour
 from supervisor.errors import Degraded, Invalid, NoSuchAgent, NoSuchRun, NoSupervisor
 
@@ -23,7 +23,9 @@ Usage: agentctl tail [options] NAME
 Options:
   -f, --follow       go on as lines come
   -n, --lines N      the last so many of the latest run [default: 20]
-  --stream S         only these streams, with commas between: stdout,stderr,assistant,tool,lifecycle
+  --stream S         only these streams, with commas between: step:ID (what that step printed), step (all of
+                     them), stdout and stderr (what the command of the adapter process printed), agentd (what
+                     was noted of the run), stray (what was printed where only frames belong)
   --run RUN          this run instead of the latest""",
     "log": """
 The last lines of the supervisor's own log.
@@ -49,12 +51,31 @@ def tail(args: Args, ctl: Invocation) -> int:
         run_id = whole_number(args, "--run") or latest_run(client, name)
         if run_id is None and not args["--follow"]:
             raise NoSuchRun(f"agent {name} has had no run", remedy=f"agentctl start {name}")
-        with RunLog(ctl.home.runs / str(run_id or 0), streams) as log:
-            for line in last_lines(log, number):
+        folder = ctl.home.runs / str(run_id or 0)
+        with RunLog(folder, streams) as log:
+            shown = last_lines(log, number)
+            for line in shown:
                 print_line(line, ctl)
             if args["--follow"]:
                 Follower(ctl, client, name, log, run_id or 0).follow(new_runs=args["--run"] is None)
+    if unseen := absent(streams, {line.stream for line in shown}):
+        note_missing(folder, unseen, ctl)
     return 0
+
+
+def absent(names: list[str], there: set[str]) -> list[str]:
+    """Return the names that mean none of the streams there are."""
+    return [name for name in names if not any(wanted(stream, [name]) for stream in there)]
+
+
+def note_missing(folder: Path, names: list[str], ctl: Invocation) -> None:
+    """Say which of the named streams the whole log does not have, and which it has."""
+    with RunLog(folder) as log:
+        there = {line.stream for line in log.read()}
+    if missing := absent(names, there):
+        has = ", ".join(sorted(there)) or "nothing yet"
+        told = f"no stream {', '.join(missing)} in this log; it has: {has}"
+        ctl.note(visible(told))
 
 
 def latest_run(client: Client, agent: str) -> int | None:

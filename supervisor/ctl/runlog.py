@@ -1,17 +1,21 @@
-"""Reading a run's log: the files ``log-000001.ndjson`` … and at last ``log.ndjson``, as single lines."""
+"""Reading a run's log as single lines.
+
+The runner writes ``log-000001.ndjson`` … and at last ``log.ndjson``, the supervisor ``stray.ndjson``.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
 from collections.abc import Collection, Iterator
+from heapq import merge
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Self
 
 import orjson
 
-CURRENT = "log.ndjson"
-"""The file that grows; full ones are renamed ``log-<number>.ndjson``."""
+KINDS = ("log", "stray")
+"""``<kind>.ndjson`` is a file that grows; full ones are renamed ``<kind>-<number>.ndjson``."""
 CHUNK = 262_144
 LONGEST = 1_048_576
 """Characters of a line that are put together from its pieces."""
@@ -29,12 +33,8 @@ class RunLog:
     """A run's log from its beginning; each `read` yields what has come since, over rotation. A context manager."""
 
     def __init__(self, folder: Path, streams: Collection[str] = ()) -> None:
-        """``streams`` are those wanted; none named means all."""
-        self._folder = folder
-        self._streams = frozenset(streams)
-        self._file: BinaryIO | None = None
-        self._data = b""
-        self._parts: dict[str, str] = {}
+        """``streams`` are those wanted, as in `wanted`; none named means all."""
+        self._parts = [_Part(folder, kind, streams) for kind in KINDS]
 
     def __enter__(self) -> Self:
         return self
@@ -43,7 +43,37 @@ class RunLog:
         self.close()
 
     def read(self) -> Iterator[Line]:
-        """Yield the lines that are whole by now; may be called again."""
+        """Yield the lines that are whole by now, in the order of their times; may be called again."""
+        return merge(*(part.read() for part in self._parts), key=lambda line: line.t)
+
+    def move_to(self, folder: Path) -> None:
+        """Go on with another run's log, from its beginning."""
+        for part in self._parts:
+            part.move_to(folder)
+
+    def skip_to_last(self, number: int) -> None:
+        """Begin with the newest files from which on there are ``number`` lines, not with the oldest."""
+        for part in self._parts:
+            part.skip_to_last(number)
+
+    def close(self) -> None:
+        """Close the files; may be called twice."""
+        for part in self._parts:
+            part.close()
+
+
+class _Part:
+    """The files that one writer made, as `RunLog` has them."""
+
+    def __init__(self, folder: Path, kind: str, streams: Collection[str]) -> None:
+        self._folder = folder
+        self._kind = kind
+        self._streams = frozenset(streams)
+        self._file: BinaryIO | None = None
+        self._data = b""
+        self._parts: dict[str, str] = {}
+
+    def read(self) -> Iterator[Line]:
         while self._file is not None or self._open_next(None):
             assert self._file is not None
             while data := self._file.read(CHUNK):
@@ -65,14 +95,12 @@ class RunLog:
             self._data = b""
 
     def move_to(self, folder: Path) -> None:
-        """Go on with another run's log, from its beginning."""
         self.close()
         self._folder = folder
         self._data = b""
         self._parts.clear()
 
     def skip_to_last(self, number: int) -> None:
-        """Begin with the newest file from which on there are ``number`` lines, not with the oldest."""
         for path in reversed(self._files()):
             try:
                 file = path.open("rb")
@@ -87,14 +115,13 @@ class RunLog:
                 return
 
     def close(self) -> None:
-        """Close the file; may be called twice."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def _files(self) -> list[Path]:
         """The files there are, oldest first."""
-        return [*sorted(self._folder.glob("log-*.ndjson")), self._folder / CURRENT]
+        return [*sorted(self._folder.glob(f"{self._kind}-*.ndjson")), self._folder / f"{self._kind}.ndjson"]
 
     def _is_current(self) -> bool:
         assert self._file is not None
@@ -121,7 +148,7 @@ class RunLog:
             t, stream, text = float(found["t"]), str(found["stream"]), str(found["text"])
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             return
-        if self._streams and stream not in self._streams:
+        if self._streams and not wanted(stream, self._streams):
             return
         text = self._parts.pop(stream, "") + text
         if found.get("more") is True and len(text) < LONGEST:
@@ -129,6 +156,11 @@ class RunLog:
             return
         for line in text.split("\n"):
             yield Line(t, stream, line)
+
+
+def wanted(stream: str, names: Collection[str]) -> bool:
+    """Whether one of ``names`` means the stream: by its whole name, or by what is before the colon."""
+    return stream in names or stream.partition(":")[0] in names
 
 
 def last_lines(log: RunLog, number: int) -> deque[Line]:

@@ -63,15 +63,15 @@ def identify_by_socket(home: Home, ours: Callable[[], Collection[int]]) -> Ident
                 if is_living(pid, started):
                     await trio.lowlevel.checkpoint()
                     return principal
-            return await trio.to_thread.run_sync(look)
+            return await trio.to_thread.run_sync(look, ours())
 
-        def look() -> Principal:
+        def look(pids: Collection[int]) -> Principal:
             pid = peer_of(connection).pid
             try:
                 started = start_time(pid)
             except ProcessLookupError:
-                return principal_of(connection, home, None, ours())
-            principal = principal_of(connection, home, None, ours())
+                return principal_of(connection, home, None, pids)
+            principal = principal_of(connection, home, None, pids)
             if principal.inside is None:
                 outside[:] = [(pid, started, principal)]
             return principal

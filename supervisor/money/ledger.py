@@ -1,8 +1,9 @@
 """Adding up the ledger: what was spent, and the caps that a runner is sent.
 
 ``tokens`` are those in and out; what was read from or written to a cache is recorded and not counted. An iteration
-counts once it has ended, an interrupted one does not. Wall time is that of iterations as their runner measured it:
-it stood still while a person was asked.
+counts once it has ended. Wall time is that of iterations as their runner measured it: it stood still while a person
+was asked. An interrupted attempt is no iteration, but costs the longest that it can have worked: else a program that
+dies in every turn would never reach a cap on ``wall_s``.
 """
 
 from __future__ import annotations
@@ -144,9 +145,10 @@ def _add_up(
     )
     worked = rows(
         conn,
-        f"""SELECT {group} AS agent, count(*) AS iterations, total(iterations.duration_s) AS wall_s
+        f"""SELECT {group} AS agent, sum(iterations.status != 'interrupted') AS iterations,
+            total(iterations.duration_s) AS wall_s
         FROM agent_runs JOIN iterations USING (run_id)
-        WHERE {runs} AND iterations.status NOT IN ('running', 'interrupted')
+        WHERE {runs} AND iterations.status != 'running'
             AND iterations.ended_at >= ifnull(:since, 0) GROUP BY 1""",
         given,
     )

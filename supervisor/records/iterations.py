@@ -56,11 +56,34 @@ def lineage_position(conn: apsw.Connection, lineage: int) -> tuple[int, int]:
 
 
 def interrupt_iterations(tx: Tx, run_id: int, agent: str) -> None:
-    """Record that what is running in a run was not finished. How long it took is not known."""
+    """Record that what is running in a run was not finished, with the longest that it can have worked."""
     for iteration, attempt in sorted(running_iterations(tx.conn, run_id)):
         tx.conn.execute(
-            """UPDATE iterations SET status = 'interrupted', ended_at = ?
-            WHERE run_id = ? AND iteration = ? AND attempt = ?""",
-            (tx.now, run_id, iteration, attempt),
+            """UPDATE iterations SET status = 'interrupted', ended_at = :now,
+                duration_s = max(0.0, :now - started_at - :waited)
+            WHERE run_id = :run AND iteration = :iteration AND attempt = :attempt""",
+            {
+                "now": tx.now,
+                "waited": _waited_for_people(tx, run_id, iteration, attempt),
+                "run": run_id,
+                "iteration": iteration,
+                "attempt": attempt,
+            },
         )
         tx.emit("iteration.interrupted", agent=agent, run_id=run_id, iteration=iteration, attempt=attempt)
+
+
+def _waited_for_people(tx: Tx, run_id: int, iteration: int, attempt: int) -> float:
+    """Seconds in which a question of a running iteration was open, as far as known; not counted twice."""
+    asked = tx.conn.execute(
+        """SELECT asked_at, ifnull(decided_at, :now) FROM permissions JOIN iterations USING (run_id)
+        WHERE run_id = :run AND iteration = :iteration AND attempt = :attempt AND asked_at >= started_at
+            AND (permissions.state = 'open' OR decided_at IS NOT NULL)
+        ORDER BY asked_at""",
+        {"now": tx.now, "run": run_id, "iteration": iteration, "attempt": attempt},
+    )
+    waited = until = 0.0
+    for began, ended in asked:
+        waited += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return waited

@@ -122,8 +122,11 @@ def test_a_full_disk_makes_the_loop_wait_until_there_is_room(start: Callable[...
     resource.prlimit(runner.process.pid, resource.RLIMIT_FSIZE, (size + 20, resource.RLIM_INFINITY))
     (runner.cwd / "go").touch()
     until(lambda: waiting(runner))
-    time.sleep(0.3)  # some attempts fail
-    assert (runner.run_dir / "frames.jsonl").stat().st_size == size
+    journal = runner.run_dir / "frames.jsonl"
+    for _ in range(3):  # each attempt leaves its time, and what it wrote is cut off
+        before = journal.stat().st_mtime_ns
+        until(lambda before=before: journal.stat().st_mtime_ns != before)
+    until(lambda: journal.stat().st_size == size)
     resource.prlimit(
         runner.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     )

@@ -276,12 +276,14 @@ def test_without_descriptors_left_a_spawn_is_refused_and_the_keeper_goes_on(here
 
 def test_without_descriptors_left_an_end_is_still_told(here: Stand) -> None:
     line = here.start()
-    here.spawn(line, "1", SLEEP)
+    pid, _, _ = here.spawn(line, "1", SLEEP)
     line.ask("list")
     _, hard = resource.prlimit(here.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(here.pid, resource.RLIMIT_NOFILE, (4, hard))
     assert line.ask("signal", run="1", signal=signal.SIGKILL)["sent"]
-    time.sleep(0.2)
+    deadline = time.monotonic() + PATIENCE
+    while os.path.exists(f"/proc/{pid}"):  # until the keeper has reaped it
+        assert time.monotonic() < deadline
     assert line.ask("list")["runs"][0]["state"] == "running", "nobody could look for what it left"
     resource.prlimit(here.pid, resource.RLIMIT_NOFILE, (64, hard))
     assert line.event()["signal"] == signal.SIGKILL

@@ -14,6 +14,7 @@ import pytest
 
 from ipc.identity import start_time
 from ipc.keeper import EXIT_RECORD, Ending
+from runner.descendants import children
 from tests.runner.keeping import (
     CAT,
     EXIT_7,
@@ -120,6 +121,33 @@ def test_a_held_runner_keeps_its_pipes_and_its_end_is_told_without_a_code(here: 
     before = open_fds(here.pid)
     line.ask("forget", run="1")
     assert open_fds(here.pid) == before - 3
+
+
+BYSTANDER = """
+import signal, subprocess
+subprocess.Popen(["cat"])
+print("up", flush=True)
+signal.pause()
+"""
+
+
+def test_when_a_held_runner_ends_its_group_is_left_alone(here: Stand) -> None:
+    line = here.start()
+    pid, stdin, stdout = here.spawn(line, "1", BYSTANDER)
+    assert read_line(stdout) == b"up\n"
+    (bystander,) = children(pid)
+    here.track(bystander)
+    started = start_time(pid)
+    os.kill(here.pid, signal.SIGKILL)
+    assert is_gone(here.pid)
+    line = here.start()
+    folder = str(here.run_folder("1"))
+    line.ask("hold", (stdin, stdout), run="1", folder=folder, pid=pid, start_time=started)
+    assert line.ask("signal", run="1", signal=signal.SIGKILL, group=False)["sent"]
+    assert line.event()["pid"] == pid
+    os.write(stdin, b"unhurt\n")
+    assert read_line(stdout) == b"unhurt\n"
+    line.ask("forget", run="1")
 
 
 def test_a_runner_that_died_before_it_could_be_held_is_told_as_ended_and_nobody_else_is_hurt(

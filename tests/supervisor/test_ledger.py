@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipc.frames import Budget, IterationDone, IterationStart, Ready, Usage
+from ipc.frames import (
+    Budget,
+    IterationDone,
+    IterationStart,
+    PermissionRequest,
+    PermissionWithdrawn,
+    Ready,
+    Usage,
+)
+from supervisor.consent.permissions import answer
 from supervisor.money.ledger import (
     Totals,
     agent_totals,
@@ -16,6 +25,7 @@ from supervisor.money.ledger import (
     run_totals,
     totals_since,
 )
+from supervisor.principals import Principal
 from supervisor.records.db import Tx, memory_tx
 from supervisor.records.frames import RunRef, apply_frames
 from supervisor.records.runs import close_run, open_run
@@ -107,6 +117,48 @@ def test_an_interrupted_iteration_has_spent_and_does_not_count(tx: Tx) -> None:
     assert run_totals(tx.conn, run.run_id) == Totals(0.5, 5)
     close_run(tx, run.run_id, "crashed", None)
     assert run_totals(tx.conn, run.run_id) == Totals(0.5, 5)
+
+
+def test_interrupted_attempts_are_charged_their_time_and_reach_a_cap(tx: Tx) -> None:
+    run = a_run(tx)
+    for attempt in (1, 2, 3):
+        run = run if attempt == 1 else a_run(tx, after=run)
+        say(tx, run, IterationStart(iteration=1, attempt=attempt))
+        tx.now += 0.75
+        close_run(tx, run.run_id, "crashed", None)
+        assert run_totals(tx.conn, run.run_id) == Totals(wall_s=0.75)
+    spent = Totals(wall_s=2.25)
+    assert lineage_totals(tx.conn, run.lineage) == agent_totals(tx.conn, "bob") == spent
+    assert totals_since(tx.conn, 0.0) == {"bob": spent}
+    again = a_run(tx, after=run)
+    assert budgets_for(tx.conn, {"wall_s": 2.0}, "bob", again.lineage, again.run_id) == [
+        Budget(scope="run", what="wall_s", cap=2.0, base=2.25)
+    ]
+
+
+def test_what_an_interrupted_attempt_waited_for_people_is_not_charged(tx: Tx) -> None:
+    run = a_run(tx)
+
+    def after(seconds: float, *frames: Any) -> None:
+        tx.now += seconds
+        say(tx, run, *frames)
+
+    def ask(name: str) -> PermissionRequest:
+        return PermissionRequest(request_id=name, tool="sh", input={})
+
+    after(0, IterationStart(iteration=1))
+    after(1, ask("answered"))
+    after(100, ask("open at the same time"))
+    tx.now += 10
+    answer(tx, 1, granted=True, principal=Principal("anna"))
+    tx.now += 1000
+    answer(tx, 2, granted=True, principal=Principal("anna"))
+    after(2, ask("withdrawn"))
+    after(4, PermissionWithdrawn(request_id="withdrawn", reason="late"))
+    after(8, ask("never answered"))
+    tx.now += 5000
+    close_run(tx, run.run_id, "crashed", None)
+    assert run_totals(tx.conn, run.run_id) == Totals(wall_s=1 + 2 + 4 + 8)
 
 
 def test_nothing_spent_is_known_to_be_nothing(tx: Tx) -> None:

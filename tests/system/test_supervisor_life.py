@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -62,6 +63,24 @@ def test_ctrl_c_stops_the_agents(home: Home) -> None:
     home.begin_agent("one", **BUSY)
     assert home.signal(signal.SIGINT) == 0
     assert [row["state"] for row in home.rows("SELECT state FROM agent_runs")] == ["stopped"]
+
+
+def test_a_step_gets_the_descriptor_limit_that_agentd_was_started_with(empty: Home) -> None:
+    found = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = found
+    resource.setrlimit(resource.RLIMIT_NOFILE, (345, hard))
+    try:
+        home = empty.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, found)
+    assert resource.prlimit(home.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    home.template(
+        "look", "```sh\nulimit -S -n > $AGENTD_OUTPUT/soft\nulimit -H -n > $AGENTD_OUTPUT/hard\n```\n"
+    )
+    home.end_of(home.begin_agent("one", "look", max_iterations=1))
+    assert (home.output("one") / "soft").read_text() == "345\n"
+    unlimited = hard == resource.RLIM_INFINITY
+    assert (home.output("one") / "hard").read_text() == ("unlimited\n" if unlimited else f"{hard}\n")
 
 
 def test_sigterm_leaves_runners_alive_and_what_they_said_meanwhile_is_stored(home: Home) -> None:

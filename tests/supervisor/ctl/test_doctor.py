@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
 
+from ipc.keeper import VERSION
 from supervisor.ctl import doctor as module
 from supervisor.ctl.system import own_version
+from supervisor.errors import AgentdError
 from supervisor.records.schema import STEPS
 
 pytestmark = pytest.mark.timeout(60)
@@ -23,6 +26,31 @@ Agentctl = Callable[..., Any]
 def wrong(done: Any) -> dict[str, str]:
     """What is wrong, by name, with its remedy."""
     return {found["what"]: found["remedy"] for found in done.json["findings"] if not found["ok"]}
+
+
+@pytest.fixture
+def keeper(home: Any) -> Iterator[None]:
+    """Somebody who answers as a keeper does."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(home.keeper_socket))
+        listener.listen()
+
+        def answer() -> None:
+            try:
+                while True:
+                    with listener.accept()[0] as asking:
+                        asking.recv(4096)
+                        asking.sendall(b'{"id": 1, "ok": true, "version": %d}\n' % VERSION)
+            except OSError:
+                return
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def test_nothing_is_wrong_with_a_home_that_was_never_used(agentctl: Agentctl, home: Any) -> None:
@@ -129,10 +157,26 @@ def test_faulty_settings_are_found(agentctl: Agentctl, home: Any) -> None:
     assert "grase" in done.out
 
 
+@pytest.mark.usefixtures("keeper")
 def test_a_supervisor_of_another_version_is_found(agentctl: Agentctl, fake: Any) -> None:
-    assert "supervisor" in wrong(agentctl("doctor", "--json"))
+    assert wrong(agentctl("doctor", "--json")).keys() == {"supervisor"}
     fake.answers["system.status"] = {"pid": 42, "version": own_version(), "degraded": [], "agents": {}}
     assert wrong(agentctl("doctor", "--json")) == {}
+
+
+def test_a_supervisor_without_a_keeper_is_found_even_when_no_agent_runs(
+    agentctl: Agentctl, fake: Any
+) -> None:
+    fake.answers["system.status"] = {"pid": 42, "version": own_version(), "degraded": [], "agents": {}}
+    assert wrong(agentctl("doctor", "--json")).keys() == {"keeper"}
+
+
+@pytest.mark.usefixtures("keeper")
+def test_nobody_is_told_that_agents_survive_the_next_supervisor(agentctl: Agentctl, fake: Any) -> None:
+    fake.answers["system.status"] = AgentdError("it is ill")
+    assert "that ends what is running" in wrong(agentctl("doctor", "--json"))["supervisor"]
+    fake.close()
+    assert "the next supervisor ends the agents" in agentctl("doctor").out
 
 
 def test_a_supervisor_that_cannot_store_and_a_keeper_that_is_gone_are_found(

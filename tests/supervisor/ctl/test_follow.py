@@ -16,10 +16,12 @@ import pytest
 pytestmark = pytest.mark.timeout(60)
 
 
-def record(folder: Path, text: str, stream: str = "stdout") -> None:
+def record(
+    folder: Path, text: str, stream: str = "stdout", *, file: str = "log.ndjson", t: float = 1.0
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.ndjson").open("ab") as file:
-        file.write(orjson.dumps({"t": 1.0, "stream": stream, "text": text}) + b"\n")
+    with (folder / file).open("ab") as opened:
+        opened.write(orjson.dumps({"t": t, "stream": stream, "text": text}) + b"\n")
 
 
 class Tail:
@@ -70,10 +72,52 @@ def test_the_last_lines_of_the_latest_run_are_printed_singly(
     record(home.runs / "7", "a\nb\nc")
     record(home.runs / "7", "d", "stderr")
     assert agentctl("tail", "bob", "-n", "2").out == "   stdout | c\n   stderr | d\n"
-    assert agentctl("tail", "bob", "--stream", "stderr,tool").out == "   stderr | d\n"
+    assert agentctl("tail", "bob", "--stream", "stderr").out == "   stderr | d\n"
     assert agentctl("tail", "bob", "--run", "6").out == "   stdout | old\n"
     lines = agentctl("tail", "bob", "-n", "1", "--json").json
     assert lines == {"schema_version": 1, "at": "1970-01-01T00:00:01.000Z", "stream": "stderr", "text": "d"}
+
+
+def test_a_stream_is_named_whole_or_by_its_kind_and_one_that_is_not_there_is_told(
+    agentctl: Callable[..., Any], fake: Any, home: Any
+) -> None:
+    fake.answers["run.list"] = runs_of(7)
+    record(home.runs / "7", "a", "step:look")
+    record(home.runs / "7", "b", "step:clean")
+    record(home.runs / "7", "c", "agentd")
+    assert agentctl("tail", "bob", "--stream", "step") == (0, "step:look | a\nstep:clean | b\n", "")
+    assert agentctl("tail", "bob", "--stream", "step:clean,agentd", "-n", "1") == (0, "   agentd | c\n", "")
+    told = "no stream tool, step:none in this log; it has: agentd, step:clean, step:look\n"
+    done = agentctl("tail", "bob", "--stream", "agentd,tool,step:none")
+    assert done == (0, "   agentd | c\n", told)
+    assert "nothing yet" in agentctl("tail", "bob", "--run", "6", "--stream", "stdout").err
+
+
+def test_every_stream_that_is_offered_can_be_in_a_log(agentctl: Callable[..., Any], home: Any) -> None:
+    offered = agentctl("help", "tail").out.partition("--stream S")[2].partition("--run RUN")[0]
+    for stream in ("step:ID", "step", "stdout", "stderr", "agentd", "stray"):
+        assert f"{stream} (" in offered or f"{stream} and " in offered
+    for live in ("assistant", "tool", "lifecycle"):
+        assert live not in offered
+
+
+def test_what_was_stray_is_shown_at_its_time(
+    agentctl: Callable[..., Any], fake: Any, home: Any, tail: Any
+) -> None:
+    fake.answers["run.list"] = runs_of(7)
+    folder = home.runs / "7"
+    for t in (1.0, 3.0):
+        record(folder, f"out {t:g}", t=t)
+    for t in (2.0, 4.0):
+        record(folder, f"odd {t:g}", "stray", file="stray.ndjson", t=t)
+    shown = ["    stray | odd 2", "   stdout | out 3", "    stray | odd 4"]
+    assert agentctl("tail", "bob", "-n", "3").out.splitlines() == shown
+    assert agentctl("tail", "bob", "--stream", "stray").out.splitlines() == [shown[0], shown[2]]
+    followed = tail("tail", "-f", "-n", "3", "bob")
+    assert [followed.line() for _ in shown] == shown
+    record(folder, "late", "stray", file="stray.ndjson", t=5.0)
+    assert followed.line() == "    stray | late"
+    followed.end()
 
 
 def test_an_agent_without_a_run_and_one_that_never_was_are_told_apart(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 import pytest
@@ -195,6 +196,13 @@ async def test_a_follower_is_told_of_the_end_and_where_to_go_on(world: Any) -> N
         assert await client.result("system.status")
 
 
+def wait_until_cut(client: Any) -> None:
+    """Wait until the other side has shut the socket, and read nothing meanwhile."""
+    poll = select.poll()
+    poll.register(client.stream.socket.fileno(), select.POLLRDHUP)
+    assert poll.poll(10_000)
+
+
 async def test_a_slow_follower_is_cut_holds_nobody_and_reads_on_by_number_without_a_gap(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,7 +215,7 @@ async def test_a_slow_follower_is_cut_holds_nobody_and_reads_on_by_number_withou
             await world.emit(*["thing"] * 100, text="x" * 500)
         for number in range(1, total + 1):
             assert (await quick.line())["params"]["id"] == number
-        await trio.sleep(0.5)
+        await trio.to_thread.run_sync(wait_until_cut, slow)
         while (told := await slow.line()) is not None:
             seen = told["params"]["id"]
         assert 0 < seen < total
