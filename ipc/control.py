@@ -163,7 +163,7 @@ METHODS: tuple[Method, ...] = (
         (),
         "{pid, version, started_at, home, agents: {state: count}, degraded, socket, database}",
     ),
-    Method("system.check", (Param("path"),), "{faults: [text]} of the settings at path"),
+    Method("system.check", (Param("path"),), "{faults: [text]} of the settings at path", Access.ADMINISTER),
     Method("system.shutdown", (), "{}; every agent is stopped, then the supervisor ends", Access.ADMINISTER),
     Method(
         "token.add",

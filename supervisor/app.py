@@ -8,24 +8,23 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 
 import trio
 
 from supervisor.agents.agent import World
+from supervisor.agents.keeper_process import connect
 from supervisor.agents.keeping import open_keeping
 from supervisor.agents.pool import Pool, open_pool
 from supervisor.agents.recovery import load, recover
 from supervisor.agents.restart import Limits
 from supervisor.agents.steering import Steering
 from supervisor.descriptors import raise_limit
-from supervisor.errors import AgentdError, Conflict
+from supervisor.errors import AgentdError, Conflict, Failed, NotPermitted
 from supervisor.faces.rpc import serve
 from supervisor.faces.service import Service, authenticate_by_token, identify_by_socket
 from supervisor.paths import Home
+from supervisor.peers import peer_of, seen_inside
 from supervisor.principals import administrator
 from supervisor.records.db import open_database
 from supervisor.records.events import Events, last_event, read_events
@@ -74,14 +73,29 @@ def run(home: Home, ready: int | None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("agentd").setLevel(logging.INFO)
     home.make_folders()
+    _refuse_inside(home)
     config = load_config(home.config_file)
-    with one_per_home(home):
-        raise_limit()
-        try:
-            trio.run(_serve, home, config, ready)
-        except BaseExceptionGroup as group:
-            raise _told_in(group) from group
+    lock_home(home)
+    raise_limit()
+    try:
+        trio.run(_serve, home, config, ready)
+    except BaseExceptionGroup as group:
+        raise _told_in(group) from group
     return 0
+
+
+def _refuse_inside(home: Home) -> None:
+    """Raise `NotPermitted` where an agent of this home starts us: what ends the agent would end its supervisor."""
+    sock = connect(home.keeper_socket)
+    ours = set()
+    if sock is not None:
+        with sock:
+            ours.add(peer_of(sock).pid)
+    if (inside := seen_inside(os.getpid(), home.identity, ours)) is not None:
+        raise NotPermitted(
+            f"agentd cannot be started by an agent: this process {inside}",
+            remedy="start it from a terminal that no agent has opened",
+        )
 
 
 def _told_in(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -94,28 +108,28 @@ def _told_in(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return group
 
 
-@contextmanager
-def one_per_home(home: Home) -> Iterator[None]:
-    """Hold the home's lock; the kernel lets go of it whatever becomes of us.
+def lock_home(home: Home) -> None:
+    """Take the home's lock until this process ends: it is never closed, so that who gets it finds us gone.
 
     Raises:
         Conflict: another supervisor holds it.
+        Failed: it cannot be had at all.
     """
-    with Path(home.lock).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise Conflict(
-                f"another agentd (pid {owner}) serves {home.state}",
-                remedy="agentctl status talks to it; agentctl shutdown ends it",
-            ) from None
-        file.seek(0)
-        file.truncate()
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
+    try:
+        fd = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Failed(f"{home.lock}: {error.strerror}", remedy="agentctl doctor") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(fd, 20).decode(errors="replace").strip() or "unknown"
+        os.close(fd)
+        raise Conflict(
+            f"another agentd (pid {owner}) serves {home.state}",
+            remedy="agentctl status talks to it; agentctl shutdown ends it",
+        ) from None
+    os.ftruncate(fd, 0)
+    os.write(fd, f"{os.getpid()}\n".encode())
 
 
 async def _serve(home: Home, config: Config, ready: int | None) -> None:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import trio
 
-from ipc.channel import read_some_now
 from ipc.frames import (
     Ack,
     Init,
@@ -38,7 +36,8 @@ from supervisor.agents.leavings import Leavings, frames_after
 from supervisor.agents.lifecycle import Ending, Happening, Life
 from supervisor.agents.line import Line
 from supervisor.agents.opening import Opening
-from supervisor.agents.patience import expect_ready, watch_for_stall
+from supervisor.agents.outlet import Outlet
+from supervisor.agents.patience import expect_end, expect_ready, watch_for_stall
 from supervisor.agents.storing import store
 from supervisor.consent.answers import approve
 from supervisor.consent.permissions import Decision
@@ -46,10 +45,7 @@ from supervisor.errors import Conflict
 from supervisor.records import commands, runs
 from supervisor.records.db import Database
 from supervisor.records.frames import Applied, apply_frames
-from supervisor.records.transaction import StorageFailed, Tx
-
-SILENT_AFTER_CLOSE = 5.0
-"""Seconds that a runner may live on with its end of the wire closed."""
+from supervisor.records.transaction import StorageFailed, Tx, storage_failed
 
 T = TypeVar("T")
 log = logging.getLogger("agentd.child")
@@ -88,7 +84,7 @@ class Child:
         self._late = False
         self._ours: set[int] = set()
         self._exit: KeeperExit | None = None
-        self._waiting: trio.CancelScope | None = None
+        self._outlet: Outlet | None = None
 
     # From birth to end
 
@@ -104,10 +100,11 @@ class Child:
             born = await self._spawn()
             if born is None:
                 return self._ending()
+            self._outlet = Outlet(born.stdout_fd)
             try:
-                await self._serve(born)
+                await self._serve(born, self._outlet)
             finally:
-                os.close(born.stdout_fd)
+                self._outlet.close()
                 self.line.close()
         finally:
             self._keeping.unexpect(self.ref.run_id)
@@ -129,13 +126,12 @@ class Child:
             self._fault = f"it could not be started: {error}"
             return None
         self.pid = born.pid
-        os.set_blocking(born.stdout_fd, False)
         self.line.connect(born.stdin_fd)
         self.line.say(Init(payload=self._init))
         self.facts.step(Happening.SPAWNED, time.time())
         return born
 
-    async def _serve(self, born: Spawned) -> None:
+    async def _serve(self, born: Spawned, outlet: Outlet) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.line.run)
             await nursery.start(self._note_started, born)
@@ -143,12 +139,8 @@ class Child:
             nursery.start_soon(expect_ready, self)
             if self.definition.stall_after is not None:
                 nursery.start_soon(watch_for_stall, self, self.definition.stall_after)
-            await self._read(born.stdout_fd)
-            with trio.move_on_after(SILENT_AFTER_CLOSE) as patience:
-                await self.gone.wait()
-            if patience.cancelled_caught:
-                self.fail("it closed its end of the wire and lived on")
-            await self.gone.wait()
+            await self._read(outlet)
+            await expect_end(self, self._keeping, born)
             nursery.cancel_scope.cancel()
 
     async def _note_started(self, born: Spawned, *, task_status: trio.TaskStatus[None]) -> None:
@@ -165,8 +157,8 @@ class Child:
     def _on_exit(self, learnt: KeeperExit) -> None:
         self._exit = learnt
         self.gone.set()
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._outlet is not None:
+            self._outlet.process_is_gone()
 
     def _ending(self) -> Ending:
         learnt = self._exit
@@ -185,21 +177,11 @@ class Child:
 
     # What it says
 
-    async def _read(self, stdout: int) -> None:
-        """Take in everything until the end of the stream, or until the process is gone and its pipe is empty."""
-        while True:
-            data = read_some_now(stdout)
-            if data is None:
-                if self.gone.is_set():
-                    return
-                with trio.CancelScope() as self._waiting:
-                    await trio.lowlevel.wait_readable(stdout)
-                continue
-            if not data:
-                return
+    async def _read(self, outlet: Outlet) -> None:
+        """Take in everything that it says on the wire."""
+        while data := await outlet.next():
             self.heard_at = trio.current_time()
             await self._take_in(self.line.receive(data))
-            await trio.lowlevel.checkpoint()
 
     async def _read_journal(self) -> None:
         """Take in what a dead runner had written down and could not say."""
@@ -270,6 +252,12 @@ class Child:
 
     # What it is told
 
+    def _ready_turn(self) -> trio.Lock:
+        """The turn, for a caller who waits: not behind frames that wait for the database themselves."""
+        if self._turn.locked() and self._db.degraded is not None:
+            raise storage_failed(self._db.degraded)
+        return self._turn
+
     async def command(self, frame: SupervisorFrame) -> None:
         """Store a numbered command and say it.
 
@@ -287,7 +275,7 @@ class Child:
             )
         if self.line.plain and frame.ours:
             raise Conflict(f"the runner of {self.ref.agent} does not know {frame.op!r}")
-        async with self._turn:
+        async with self._ready_turn():
             self.line.say(await self._db.write(lambda tx: commands.add_command(tx, self.ref.run_id, frame)))
 
     async def pause(self, reason: str) -> None:
@@ -316,7 +304,7 @@ class Child:
         Raises:
             AgentdError: what ``decide`` raised, or ``StorageFailed``; nothing was changed.
         """
-        async with self._turn:
+        async with self._ready_turn():
             last = len(self.facts.questions) <= 1
 
             def work(tx: Tx) -> tuple[Decision, PermissionResponse]:
@@ -385,6 +373,11 @@ class Child:
         await self._keeping.signal(self.ref.run_id, number, group=True)
 
     # What it is watched for
+
+    @property
+    def ending(self) -> bool:
+        """Whether it has said its last word, or was told to end."""
+        return self.facts.said is not None or self._stop.is_set()
 
     def late(self) -> None:
         """End it: it was not ready in time."""

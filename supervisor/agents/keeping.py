@@ -186,8 +186,9 @@ class Keeping:
                 await keeper.signal(run_id, number, group=group)
                 return
         _, born = self._held.get(run_id, (None, None))
-        if born is not None and is_living(born.pid, born.start_time):
+        if born is not None:
             self._watch_ourselves(run_id, born)
+        if born is not None and is_living(born.pid, born.start_time):
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if group else os.kill)(born.pid, number)
         await trio.lowlevel.checkpoint()

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from ipc.identity import is_living
+
+if TYPE_CHECKING:
+    import psutil
 
 MARK = "AGENTD_RUN"
 """Environment of everything that a runner starts: ``<home's identity>:<run>``."""
@@ -18,19 +23,17 @@ GRACE = 3.0
 
 
 def end_marked(marks: Collection[str], known: Mapping[int, float] | None = None) -> None:
-    """Kill every process that carries one of ``marks``, and those of ``known`` (pid → start time, after boot)."""
+    """Kill every process that carries one of ``marks``, and the trees of ``known`` runners (pid → start after boot)."""
     import psutil
 
+    for pid, started in (known or {}).items():
+        if is_living(pid, started):
+            _end_tree(pid)
     for _ in range(PASSES):
         doomed = []
         for process in psutil.process_iter():
-            if process.pid == os.getpid():
-                continue
             try:
-                ours = (
-                    known is not None and process.pid in known and is_living(process.pid, known[process.pid])
-                )
-                if ours or process.environ().get(MARK) in marks:
+                if process.pid != os.getpid() and process.environ().get(MARK) in marks:
                     process.kill()
                     doomed.append(process)
             except psutil.Error:
@@ -38,3 +41,36 @@ def end_marked(marks: Collection[str], known: Mapping[int, float] | None = None)
         if not doomed:
             return
         psutil.wait_procs(doomed, timeout=GRACE)
+
+
+def _end_tree(pid: int) -> None:
+    """End a runner last: while it is there, whatever is orphaned below it comes to it, and is found there."""
+    import psutil
+
+    try:
+        runner = psutil.Process(pid)
+        runner.suspend()
+        deadline = time.monotonic() + GRACE
+        while left := _living(runner.children(recursive=True)):
+            for process in left:
+                process.kill()
+            psutil.wait_procs(left, timeout=0.05)
+            if time.monotonic() > deadline:
+                break
+        runner.kill()
+        psutil.wait_procs([runner], timeout=GRACE)
+    except psutil.NoSuchProcess:
+        return
+
+
+def _living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    import psutil
+
+    left = []
+    for process in processes:
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE:
+                left.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return left

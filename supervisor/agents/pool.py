@@ -27,6 +27,12 @@ from supervisor.records.transaction import StorageFailed, Tx
 from supervisor.settings.definition import without_secrets
 from supervisor.settings.names import check_name
 
+RECOVERY_PATIENCE = 10.0
+"""Seconds that a verb waits for the recovery."""
+
+SHUTDOWN_SPARE = 5.0
+"""Seconds beyond the longest grace after which a shutdown waits no longer."""
+
 log = logging.getLogger("agentd.pool")
 
 
@@ -48,8 +54,22 @@ class Pool:
         self._nursery = nursery
         self._names: defaultdict[str, trio.Lock] = defaultdict(trio.Lock)
         self._closing = False
+        self.former: set[int] = set()
+        """Pids that the last supervisor's runs had, as long as they may be there still."""
         self.recovered = trio.Event()
         """What the last supervisor left is taken care of; verbs that start or end anything wait for it."""
+
+    async def recovery(self) -> None:
+        """Wait until what the last supervisor left is taken care of.
+
+        Raises:
+            Degraded: that takes too long, as it does while nothing can be stored.
+        """
+        with trio.move_on_after(RECOVERY_PATIENCE):
+            await self.recovered.wait()
+            return
+        why = self.world.db.degraded or self.world.keeping.trouble or "it takes long"
+        raise Degraded(f"what the last agentd left is not taken care of yet: {why}", remedy="agentctl doctor")
 
     def alone(self, name: str) -> trio.Lock:
         """The lock under which an agent is started, defined or removed: one at a time."""
@@ -86,7 +106,7 @@ class Pool:
             StorageFailed: the database refuses.
         """
         check_name(name)
-        await self.recovered.wait()
+        await self.recovery()
         async with self._names[name]:
             known = self._startable(name, own)
             settings = dict(own or {}) if known is None or own is not None else known.own
@@ -196,7 +216,7 @@ class Pool:
             NoSuchAgent, NotRunning: there is nothing to stop.
             Degraded: it is being stopped, but that cannot be stored.
         """
-        await self.recovered.wait()
+        await self.recovery()
         agent = self.get(name)
         if agent.child is None and not agent.between_runs and not agent.held:
             raise NotRunning(f"agent {name} is not running")
@@ -229,7 +249,7 @@ class Pool:
         Raises:
             NoSuchAgent, Invalid, StorageFailed: as ``start`` does.
         """
-        await self.recovered.wait()
+        await self.recovery()
         agent = self.get(name)
         await self._prepare(name, agent.own, agent.caps)
         if agent.child is not None or agent.between_runs:
@@ -243,8 +263,20 @@ class Pool:
             await agent.kept.wait()
 
     async def shutdown(self, reason: str) -> None:
-        """Stop all agents at once and wait for their ends; what is wanted of them stays as it is."""
+        """Stop all agents at once and wait for their ends; what is wanted of them stays as it is.
+
+        It is bounded: what does not end, or cannot be stored, is left to the next supervisor's recovery.
+        """
         self._closing = True
+        graces = [agent.child.definition.grace for agent in self.running() if agent.child]
+        limit = max(graces, default=0.0) + SHUTDOWN_SPARE
+        with trio.move_on_after(limit) as patience:
+            await self._shut_all(reason)
+        if patience.cancelled_caught:
+            why = self.world.db.degraded or self.world.keeping.trouble or "something does not end"
+            log.error("shut down without the ends of all agents after %g s: %s", limit, why)
+
+    async def _shut_all(self, reason: str) -> None:
         await self.recovered.wait()
         for lock in list(self._names.values()):
             async with lock:
@@ -290,7 +322,7 @@ class Pool:
         Raises:
             Conflict: it runs, or a file defines it; NoSuchAgent; StorageFailed.
         """
-        await self.recovered.wait()
+        await self.recovery()
         async with self._names[name]:
             agent = self.get(name)
             if agent.child is not None:
@@ -309,8 +341,10 @@ class Pool:
 
     @property
     def pids(self) -> list[int]:
-        """The pids of all runners."""
-        return [agent.child.pid for agent in self.running() if agent.child and agent.child.pid]
+        """The pids of all runners, also of those that the last supervisor left."""
+        return [*self.former] + [
+            agent.child.pid for agent in self.running() if agent.child and agent.child.pid
+        ]
 
     def by_permission(self, permission_id: int) -> Agent | None:
         """The agent whose present run has asked for this permission."""

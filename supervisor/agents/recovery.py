@@ -69,6 +69,8 @@ async def load(pool: Pool, defined: Mapping[str, Mapping[str, Any]], administrat
         agent.crashes, agent.restarts = row["crash_count"], row["restarts"]
         agent.caps, agent.backoff_until = row["caps"] or {}, row["backoff_until"]
         pool.agents[name] = agent
+    for row in await pool.world.db.read(runs.unfinished_runs):
+        pool.former.update([row["pid"]] if row["pid"] else [])
     for name, row in (await pool.world.db.read(runs.last_runs)).items():
         if (agent_of := pool.agents.get(name)) is not None and row["ended_at"] is not None:
             ref = RunRef(row["run_id"], name, row["lineage"])
@@ -96,6 +98,7 @@ async def recover(pool: Pool) -> None:
             closed[row["agent"]] = await _close(world, row, ended.get(row["run_id"]))
     for run in kept:
         await world.keeping.forget(run.run_id)
+    pool.former.clear()
     async with trio.open_nursery() as nursery:
         for agent in list(pool.agents.values()):
             nursery.start_soon(_go_on, pool, agent, closed.get(agent.name))

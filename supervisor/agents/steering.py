@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import time
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from supervisor.money import ledger
 from supervisor.principals import Principal
 from supervisor.records import agents
 from supervisor.records.transaction import Tx
+from supervisor.settings.checks import MOST
 from supervisor.settings.resolve import laid_over
 
 MESSAGE_LIMIT = 65_536
@@ -94,7 +94,7 @@ class Steering:
             Invalid: one of ``caps`` is no cap.
             Paused: a cap is used up still, so that it would pause again at once; nothing was changed.
         """
-        await self._pool.recovered.wait()
+        await self._pool.recovery()
         agent = self._pool.get(name)
         child = agent.child
         if child is None and not agent.held:
@@ -181,7 +181,8 @@ def check_caps(caps: Mapping[str, Any]) -> None:
     """Refuse what is no cap.
 
     Raises:
-        Invalid: an unknown name, or no finite number above zero.
+        Invalid: an unknown name, no number from 0 to `MOST`, or no whole one where things are counted. What is let
+            through here, the settings' own checks must let through at the next start.
     """
     for what, cap in caps.items():
         if what == "agent":
@@ -190,8 +191,10 @@ def check_caps(caps: Mapping[str, Any]) -> None:
             check_caps(cap)
         elif what not in CAPPED:
             raise Invalid(f"budgets.{what}: no such cap", remedy=f"there are {', '.join(CAPPED)}")
-        elif isinstance(cap, bool) or not isinstance(cap, int | float) or not math.isfinite(cap) or cap < 0:
-            raise Invalid(f"budgets.{what}: wanted a number ≥ 0, got {cap!r}")
+        elif isinstance(cap, bool) or not isinstance(cap, int | float) or not 0 <= cap <= MOST:
+            raise Invalid(f"budgets.{what}: wanted a number from 0 to {MOST}, got {cap!r}")
+        elif what in ("tokens", "iterations") and not isinstance(cap, int):
+            raise Invalid(f"budgets.{what}: wanted a whole number, got {cap!r}")
 
 
 def _caps_of(child: Child, caps: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Client:
         self._events: deque[Result] = deque()
         self._id = 0
         self.ended = False
+        self.is_first = False
+        """The supervisor was started for this connection, and may have started what was wanted by itself."""
         try:
             self._socket.settimeout(ANSWER_WITHIN)
             self._socket.connect(path)
@@ -69,7 +71,8 @@ class Client:
         """Ask, and return the result; what is None is left out.
 
         Raises the `AgentdError` that the supervisor answers with; `NoSupervisor` when it goes meanwhile; `Degraded`
-        when it does not answer in `ANSWER_WITHIN` (after ``timeout_s``, if there is one).
+        when it does not answer in `ANSWER_WITHIN` (after ``timeout_s``, if there is one); `Invalid` for what the
+        catalogue or JSON does not allow, such as text that is no UTF-8, before anything is sent.
         """
         given = {name: value for name, value in params.items() if value is not None}
         try:
@@ -78,10 +81,14 @@ class Client:
             raise Invalid(str(error)) from None
         self._id += 1
         request = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": given}
+        try:
+            line = orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE)
+        except TypeError as error:
+            raise Invalid(f"{method}: this cannot be sent: {error}") from None
         extra = checked.get("timeout_s")
         self._socket.settimeout(ANSWER_WITHIN + (extra if isinstance(extra, int | float) else 0))
         try:
-            self._socket.sendall(orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE))
+            self._socket.sendall(line)
         except OSError:
             pass  # it may have said why before it hung up
         while True:

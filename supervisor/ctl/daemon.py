@@ -38,7 +38,9 @@ def connect_or_start(ctl: Invocation) -> Client:
     except Conflict:
         return _connect_to_the_quicker(ctl)
     ctl.note(f"started agentd (pid {pid}) for {ctl.home.state}")
-    return ctl.connect()
+    client = ctl.connect()
+    client.is_first = True
+    return client
 
 
 def _connect_to_the_quicker(ctl: Invocation) -> Client:

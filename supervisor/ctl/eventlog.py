@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import orjson
 
 from supervisor.ctl.client import Client
+from supervisor.ctl.follow import latest_run
 from supervisor.ctl.invocation import Invocation, Row
 from supervisor.ctl.visible import visible
-from supervisor.errors import NoSupervisor
+from supervisor.errors import NoSuchAgent, NoSupervisor
 
 PAGE = 500
 """Events asked for at once."""
@@ -20,17 +21,45 @@ TRY_AGAIN = 1.0
 
 
 def print_events(ctl: Invocation, *, agent: str | None, after: int | None, lines: int, follow: bool) -> None:
-    """Print the last ``lines`` events, or all after a number, then with ``follow`` each as it comes, for ever."""
-    with ctl.connect() as client:
-        last = after
-        for event in pages(client, after, agent) if after is not None else latest(client, lines, agent):
-            print_event(event, ctl)
-            last = event["id"]
-        if follow:
-            sys.stdout.flush()
-            for event in followed(client, ctl, last, agent):
-                print_event(event, ctl)
+    """Print the last ``lines`` events, or all after a number, then with ``follow`` each as it comes, for ever.
+
+    Once reached, a supervisor that goes away is waited for with ``follow``; each event is printed once. Raises
+    `NoSuchAgent` for a name that never was an agent's, `NoSupervisor`.
+    """
+    client = ctl.connect()
+    while True:
+        try:
+            with client:
+                if agent is not None:
+                    check_known(client, agent)
+                if after is None or not follow:  # following from a number begins with what there is
+                    for event in (
+                        latest(client, lines, agent) if after is None else pages(client, after, agent)
+                    ):
+                        print_event(event, ctl)
+                        after = event["id"]
+                if not follow:
+                    return
                 sys.stdout.flush()
+                after = client.call("events.follow", after=after, agent=agent)["last"]
+                while (news := client.event(None)) is not None:
+                    print_event(news, ctl)
+                    sys.stdout.flush()
+                    after = news["id"]
+        except NoSupervisor:
+            if not follow:
+                raise
+        ctl.note("the supervisor is gone; waiting for it")
+        client = connect_again(ctl)
+
+
+def check_known(client: Client, agent: str) -> None:
+    """Raise `NoSuchAgent` for a name of which there is neither an agent nor a run nor an event."""
+    try:
+        latest_run(client, agent)
+    except NoSuchAgent:
+        if not latest(client, 1, agent):
+            raise
 
 
 def pages(client: Client, after: int, agent: str | None) -> Iterator[Row]:
@@ -54,28 +83,14 @@ def latest(client: Client, lines: int, agent: str | None) -> list[Row]:
         span *= 8
 
 
-def followed(client: Client, ctl: Invocation, after: int | None, agent: str | None) -> Iterator[Row]:
-    """Yield events for ever, each once; when the connection ends, the next supervisor is waited for."""
-    after = client.call("events.follow", after=after, agent=agent)["last"]
+def connect_again(ctl: Invocation) -> Client:
+    """Connect as soon as a supervisor answers. Raises what waiting does not cure."""
     while True:
-        while (event := client.event(None)) is not None:
-            after = event["id"]
-            yield event
-        client.close()
-        ctl.note("the supervisor is gone; waiting for it")
-        client = follow_again(ctl, after, agent)
-
-
-def follow_again(ctl: Invocation, after: int, agent: str | None) -> Client:
-    """Follow the events after a number as soon as a supervisor answers. Raises what waiting does not cure."""
-    while True:
+        time.sleep(TRY_AGAIN)
         try:
-            client = ctl.connect()
-            client.call("events.follow", after=after, agent=agent)
+            return ctl.connect()
         except NoSupervisor:
-            time.sleep(TRY_AGAIN)
-        else:
-            return client
+            continue
 
 
 def print_event(event: Row, ctl: Invocation) -> None:

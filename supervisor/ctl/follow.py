@@ -48,7 +48,11 @@ def tail(args: Args, ctl: Invocation) -> int:
     name, number = args["NAME"], whole_number(args, "--lines") or 0
     streams = [stream for stream in (args["--stream"] or "").split(",") if stream]
     with ctl.connect() as client:
-        run_id = whole_number(args, "--run") or latest_run(client, name)
+        run_id = whole_number(args, "--run")
+        if run_id is None:
+            run_id = latest_run(client, name)
+        else:
+            check_run(client, name, run_id)
         if run_id is None and not args["--follow"]:
             raise NoSuchRun(f"agent {name} has had no run", remedy=f"agentctl start {name}")
         folder = ctl.home.runs / str(run_id or 0)
@@ -86,6 +90,13 @@ def latest_run(client: Client, agent: str) -> int | None:
     if agent not in {row["name"] for row in client.call("agent.list")["agents"]}:
         raise NoSuchAgent(f"no agent is called {agent}", remedy="agentctl status lists them")
     return None
+
+
+def check_run(client: Client, agent: str, run_id: int) -> None:
+    """Raise `NoSuchRun` unless this is a run of the agent."""
+    of = client.call("run.show", run_id=run_id)["run"]["agent"]
+    if of != agent:
+        raise NoSuchRun(f"run {run_id} is one of agent {of}, not of {agent}", remedy=f"agentctl runs {agent}")
 
 
 class Follower:

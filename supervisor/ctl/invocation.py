@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import orjson
 
+from ipc.control import WIDEST_INTEGER
 from supervisor.ctl.client import Client, connect
 from supervisor.ctl.times import with_iso_times
 from supervisor.ctl.visible import visible
@@ -148,12 +149,17 @@ def is_up(row: Row) -> bool:
 
 
 def whole_number(args: Args, name: str) -> int | None:
-    """Read an argument that is a whole number, at least 0; `None` if it was not given. Raises `Invalid`."""
+    """Read an argument that is a whole number from 0 to `WIDEST_INTEGER`; `None` if it was not given.
+
+    Raises `Invalid`.
+    """
     text = args[name]
     if text is None:
         return None
     if not (text.isascii() and text.isdigit()):
         raise Invalid(f"{name}: wanted a whole number, got {text!r}")
+    if len(text) > len(str(WIDEST_INTEGER)) or int(text) > WIDEST_INTEGER:  # Python does not read the hugest
+        raise Invalid(f"{name}: wanted a whole number of at most {WIDEST_INTEGER}")
     return int(text)
 
 

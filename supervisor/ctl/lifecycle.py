@@ -10,7 +10,7 @@ from supervisor.ctl.client import Client
 from supervisor.ctl.invocation import Args, Invocation, Row, duration, is_up, whole_number
 from supervisor.ctl.settings import caps, own_settings
 from supervisor.ctl.visible import visible
-from supervisor.errors import AgentdError, Failed, Invalid, Paused, WaitTimedOut
+from supervisor.errors import AgentdError, Conflict, Failed, Invalid, Paused, WaitTimedOut
 
 SETTINGS = """  --template T       a template's name, or a path
   --cwd DIR          the folder it works in; the present one if left out
@@ -107,7 +107,14 @@ def start(args: Args, ctl: Invocation) -> int:
     with connect_or_start(ctl) as client:
 
         def begin(name: str) -> Row:
-            return client.call("agent.start", name=name, **own)
+            try:
+                return client.call("agent.start", name=name, **own)
+            except Conflict:
+                if own or not client.is_first:
+                    raise
+            # It was wanted still, so the supervisor that was started for this has started it.
+            (row,) = (row for row in client.call("agent.list")["agents"] if row["name"] == name)
+            return {"agent": name, "run_id": row["run_id"], "accepted_at": row["since"]}
 
         def finish(accepted: Row) -> None:
             _until_ready(ctl, client, accepted, patience)

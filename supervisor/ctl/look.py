@@ -200,9 +200,11 @@ def show(args: Args, ctl: Invocation) -> int:
 
 
 def run_number(client: Client, text: str) -> int:
-    """Read a run's number, or find an agent's latest run. Raises `NoSuchRun`."""
+    """Read a run's number, or find an agent's latest run. Raises `NoSuchRun`, `Invalid`."""
     if text.isascii() and text.isdigit():
-        return int(text)
+        number = whole_number({"RUN": text}, "RUN")
+        assert number is not None
+        return number
     rows: list[Row] = client.call("run.list", agent=text, limit=1)["runs"]
     if not rows:
         raise NoSuchRun(f"agent {text} has had no run", remedy="agentctl runs lists all runs")

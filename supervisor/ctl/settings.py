@@ -10,6 +10,9 @@ from typing import Any
 from supervisor.ctl.invocation import Args
 from supervisor.errors import Invalid
 
+COUNTED = ("tokens", "iterations")
+"""Caps on what there is only in whole numbers."""
+
 
 def own_settings(args: Args) -> dict[str, Any]:
     """What ``--template``, ``--cwd``, ``--adapter``, ``--arg`` and ``--set`` say, as parameters of ``agent.start``.
@@ -37,11 +40,16 @@ def template_name(text: str) -> str:
 
 
 def caps(texts: Iterable[str]) -> dict[str, Any]:
-    """Read ``WHAT=CAP`` texts. Raises `Invalid` for a cap that is no number."""
+    """Read ``WHAT=CAP`` texts. Raises `Invalid` for no number, or no whole one where things are counted."""
     found = assignments(texts)
-    for name, value in [*found.items(), *(found.get("agent") or {}).items()]:
+    for_good = found.get("agent", {})
+    if not isinstance(for_good, dict):
+        raise Invalid(f"agent: wanted agent.WHAT=CAP, got {for_good!r}")
+    for name, value in [*found.items(), *for_good.items()]:
         if name != "agent" and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise Invalid(f"{name}: wanted a number, got {value!r}")
+        if name in COUNTED and not isinstance(value, int):
+            raise Invalid(f"{name}: wanted a whole number, got {value!r}")
     return found
 
 
@@ -71,6 +79,6 @@ def value_of(text: str) -> object:
     """Read a value: TOML if it is, else the text itself, so that only odd texts need quotes."""
     try:
         value: object = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # no TOML, or a number of more digits than Python reads
         return text
     return value if isinstance(value, str | int | float | bool | list | dict) else text

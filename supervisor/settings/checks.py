@@ -152,14 +152,18 @@ def environment(path: str, value: object, faults: Faults) -> object:
         return value
     for name, content in pairs:
         if not isinstance(name, str) or not VARIABLE.fullmatch(name):
-            faults.add(path, f"{shown(name)} is no name of a variable")
+            before, equals, _ = name.partition("=") if isinstance(name, str) else (name, "", "")
+            if equals:
+                faults.add(path, f"{shown(before)} is no name of a variable alone", "give a value in a table")
+            else:
+                faults.add(path, f"{shown(name)} is no name of a variable")
         elif name.startswith(OWN_VARIABLES):
             faults.add(joined(path, name), "is set by agentd itself")
         elif content is not None and not isinstance(content, str):
             faults.add(joined(path, name), "wanted text", "write numbers in quotes")
         elif content is not None and "\0" in content:
             faults.add(joined(path, name), "holds a NUL")
-    return dict(pairs)
+    return {name: content for name, content in pairs if isinstance(name, str)}
 
 
 CAP_CHECKS: dict[str, Check] = {

@@ -1,6 +1,7 @@
 """The file agentd.toml: read whole, checked whole."""
 
 import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from supervisor.settings.faults import Faults, joined
 from supervisor.settings.keys import SUPERVISOR_KEYS, check_agent, check_keys
 from supervisor.settings.names import RULE, is_name
 from supervisor.settings.resolve import examine
+
+SIZE_LIMIT = 4 * 1_048_576
+"""Bytes that a file of settings may have."""
 
 SECTIONS = ("supervisor", "agent")
 
@@ -81,13 +85,24 @@ def _parsed(path: Path, faults: Faults) -> Config:
     return Config(SupervisorSettings(**settings) if not faults else SupervisorSettings(), kept)
 
 
+def _read(path: Path) -> bytes:
+    """The bytes of an ordinary file of a bearable size, whatever ``path`` is; never waits for a writer."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("is no ordinary file")
+        content = file.read(SIZE_LIMIT + 1)
+    if len(content) > SIZE_LIMIT:
+        raise OSError(f"has more than {SIZE_LIMIT} bytes")
+    return content
+
+
 def _document(path: Path, faults: Faults) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(_read(path).decode())
     except FileNotFoundError:
         return {}
     except OSError as error:
-        faults.add(str(path), str(error.strerror))
+        faults.add(str(path), str(error.strerror or error))
     except UnicodeDecodeError as error:
         faults.add(str(path), f"is not UTF-8 (byte {error.start})")
     except (

@@ -42,6 +42,7 @@ class FakeSupervisor:
             "system.status": {"pid": 42, "version": "0", "degraded": [], "agents": {}},
             "agent.list": {"agents": []},
             "run.list": {"runs": []},
+            "run.show": lambda params: {"run": {"run_id": params["run_id"], "agent": "bob"}},
             "permission.list": {"permissions": []},
             "events.follow": {"last": 0},
             "system.shutdown": {},

@@ -92,6 +92,20 @@ def test_a_wrong_call_is_refused_before_it_is_sent(peer: socket.socket, path: st
             client.call("agent.stopp")
 
 
+@pytest.mark.parametrize("text", ["a\udcffb", "/tmp/\udcff"])
+def test_text_that_is_no_utf8_is_refused_before_it_is_sent(peer: socket.socket, path: str, text: str) -> None:
+    with Client(path) as client:
+        with pytest.raises(Invalid, match=r"agent\.message: this cannot be sent: .*UTF-8"):
+            client.call("agent.message", name="bob", text=text)
+        with pytest.raises(Invalid, match=r"agent\.start: this cannot be sent: .*UTF-8"):
+            client.call("agent.start", name="bob", cwd=text)
+
+
+def test_a_number_that_is_too_wide_is_refused_before_it_is_sent(peer: socket.socket, path: str) -> None:
+    with Client(path) as client, pytest.raises(Invalid, match=r"budget\.set: this cannot be sent: .*64-bit"):
+        client.call("budget.set", agent="bob", budgets={"tokens": 10**20})
+
+
 def test_a_supervisor_that_does_not_answer_is_said_to_be_so(
     peer: socket.socket, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from typing import Any
 
 import orjson
 import pytest
+
+from supervisor.errors import NoSuchRun
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -91,6 +94,21 @@ def test_a_stream_is_named_whole_or_by_its_kind_and_one_that_is_not_there_is_tol
     done = agentctl("tail", "bob", "--stream", "agentd,tool,step:none")
     assert done == (0, "   agentd | c\n", told)
     assert "nothing yet" in agentctl("tail", "bob", "--run", "6", "--stream", "stdout").err
+
+
+def test_a_run_that_is_none_or_another_agents_is_refused(
+    agentctl: Callable[..., Any], fake: Any, home: Any
+) -> None:
+    fake.answers["run.list"] = runs_of(7)
+    record(home.runs / "2", "secret")
+    fake.answers["run.show"] = {"run": {"run_id": 2, "agent": "eve"}}
+    done = agentctl("tail", "bob", "--run", "2")
+    assert (done.code, done.out) == (3, "")
+    assert "run 2 is one of agent eve, not of bob" in done.err
+    fake.answers["run.show"] = NoSuchRun("there is no run 0")
+    for number in ("0", "99"):
+        done = agentctl("tail", "bob", "--run", number)
+        assert (done.code, done.out, done.err) == (3, "", "agentctl: there is no run 0\n")
 
 
 def test_every_stream_that_is_offered_can_be_in_a_log(agentctl: Callable[..., Any], home: Any) -> None:
@@ -187,6 +205,36 @@ def test_events_are_followed_over_a_restart_from_the_last_number(
         assert ("events.follow", {"after": 5}) in again.calls
         again.emit(6, "thing")
         assert orjson.loads(followed.line())["id"] == 6
+        assert "waiting for it" in followed.end()
+    finally:
+        again.close()
+
+
+@pytest.mark.parametrize("words", [[], ["--after", "3"]])
+def test_a_supervisor_that_dies_before_the_following_began_is_waited_for_too(
+    fake: Any, home: Any, tail: Any, new_fake: Any, words: list[str]
+) -> None:
+    def die(params: Any) -> None:
+        for connection in fake.connections:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    fake.answers["events.read"] = fake.answers["events.follow"] = die
+    followed = tail("events", "-f", "--json", *words)
+    fake.wait_for(lambda: any(method.startswith("events.") for method, _ in fake.calls))
+    fake.close()
+    again = new_fake(home.socket)
+    event = {"id": 4, "at": 1.0, "kind": "thing", "agent": "bob", "run_id": None, "data": {}}
+    again.answers["events.read"] = lambda params: {
+        "events": [event] if params["after"] < 4 else [],
+        "last": 4,
+    }
+    try:
+        again.wait_for(lambda: bool(again.followers))
+        if not words:
+            assert orjson.loads(followed.line())["id"] == 4
+        assert ("events.follow", {"after": 3 if words else 4}) in again.calls
+        again.emit(5, "thing")
+        assert orjson.loads(followed.line())["id"] == 5
         assert "waiting for it" in followed.end()
     finally:
         again.close()

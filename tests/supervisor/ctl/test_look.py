@@ -179,6 +179,33 @@ def test_a_run_is_shown_with_its_iterations_permissions_and_last_words(agentctl:
         assert told in out
 
 
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_a_number_that_is_too_wide_is_refused(agentctl: Agentctl, fake: Any, digits: int) -> None:
+    for words in (
+        ["events", "-n"],
+        ["runs", "-n"],
+        ["tail", "bob", "-n"],
+        ["tail", "bob", "--run"],
+        ["show"],
+    ):
+        done = agentctl(*words, "9" * digits)
+        assert (done.code, done.out) == (2, "")
+        assert "wanted a whole number of at most" in done.err
+
+
+@pytest.mark.parametrize("words", [[], ["-n", "0"], ["--after", "0"], ["-f"], ["-f", "--after", "0"]])
+def test_events_of_an_agent_that_never_was_are_refused(
+    agentctl: Agentctl, fake: Any, row: Any, words: list[str]
+) -> None:
+    fake.answers["agent.list"] = {"agents": [row("bob")]}
+    fake.answers["events.read"] = {"events": [], "last": 9}
+    done = agentctl("events", "eve", *words)
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("agentctl: no agent is called eve\n")
+    if "-f" not in words:
+        assert agentctl("events", "bob", *words) == (0, "", "")
+
+
 def test_the_last_events_are_found_among_others(agentctl: Agentctl, fake: Any) -> None:
     def read(params: dict[str, Any]) -> Any:
         after, limit = params["after"], params["limit"]

@@ -25,6 +25,7 @@ from supervisor.errors import Invalid
         ("2026-11-20", "2026-11-20"),
         ("", ""),
         ("x\ny = 3", "x\ny = 3"),
+        ("9" * 5000, "9" * 5000),
     ],
 )
 def test_a_value_is_toml_or_plain_text(text: str, value: object) -> None:
@@ -52,6 +53,18 @@ def test_caps_are_numbers() -> None:
     for text in ("cost_usd=much", "tokens=true", "agent.tokens=x"):
         with pytest.raises(Invalid, match="wanted a number"):
             caps([text])
+
+
+@pytest.mark.parametrize("text", ["tokens=1.5", "iterations=2.0", "agent.tokens=nan", "agent.iterations=inf"])
+def test_caps_on_what_is_counted_are_whole_numbers(text: str) -> None:
+    with pytest.raises(Invalid, match="wanted a whole number"):
+        caps([text])
+    assert caps(["cost_usd=1.5", "wall_s=0.5"]) == {"cost_usd": 1.5, "wall_s": 0.5}
+
+
+def test_caps_for_good_are_named_one_by_one() -> None:
+    with pytest.raises(Invalid, match=r"wanted agent\.WHAT=CAP"):
+        caps(["agent=5"])
 
 
 def test_paths_become_absolute_and_names_stay() -> None:

@@ -81,6 +81,26 @@ def test_all_faults_are_told_at_once_each_with_its_path_and_what_was_wanted(home
     ]
 
 
+@pytest.mark.parametrize("env", [["KEY=hush=hush"], "KEY=hush", {"KEY=hush": "hush"}])
+def test_a_value_where_a_name_belongs_is_not_repeated(home: Home, env: object) -> None:
+    assert faults_of(home, {"template": "steps", "env": env}) == [
+        "agent.bob.env: 'KEY' is no name of a variable alone (give a value in a table)"
+    ]
+
+
+def test_what_is_no_text_is_no_name_of_a_variable(home: Home) -> None:
+    (fault,) = faults_of(home, {"template": "steps", "env": [["KEY"]]})
+    assert fault == "agent.bob.env: a list is no name of a variable"
+
+
+def test_what_is_counted_is_capped_by_whole_numbers(home: Home) -> None:
+    budgets = {"tokens": 1.5, "cost_usd": 1.5, "agent": {"iterations": 2.0}}
+    assert faults_of(home, {"template": "steps", "budgets": budgets}) == [
+        "agent.bob.budgets.tokens: wanted a whole number, got 1.5",
+        "agent.bob.budgets.agent.iterations: wanted a whole number, got 2.0",
+    ]
+
+
 @pytest.mark.parametrize("name", ["../etc", "A", ""])
 def test_a_name_that_is_none_is_refused(home: Home, name: str) -> None:
     (fault,) = faults_of(home, {"template": "steps"}, name)

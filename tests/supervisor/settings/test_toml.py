@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from supervisor.errors import Invalid
 from supervisor.paths import Home
 from supervisor.settings.keys import SUPERVISOR_KEYS
-from supervisor.settings.toml import SupervisorSettings, check, load
+from supervisor.settings.toml import SIZE_LIMIT, SupervisorSettings, check, load
 
 
 def faults_of(path: Path) -> list[str]:
@@ -96,3 +97,17 @@ def test_the_defaults_of_the_supervisor_are_those_of_its_table() -> None:
     assert SupervisorSettings() == SupervisorSettings(
         **{name: key.default for name, key in SUPERVISOR_KEYS.items()}
     )
+
+
+def test_what_is_no_ordinary_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
+    waiting = tmp_path / "agentd.toml"
+    os.mkfifo(waiting)
+    assert faults_of(waiting) == [f"{waiting}: is no ordinary file"]
+    assert faults_of(Path("/dev/zero")) == ["/dev/zero: is no ordinary file"]
+
+
+def test_a_huge_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "agentd.toml"
+    with path.open("wb") as file:
+        file.truncate(SIZE_LIMIT + 1)
+    assert faults_of(path) == [f"{path}: has more than {SIZE_LIMIT} bytes"]
