@@ -166,7 +166,8 @@ def test_what_stands_in_the_way_at_the_start_is_told_in_one_line(empty: Home, na
 HIDER = """
 ```sh
 trap '' TERM
-env -i PATH="$PATH" setsid sh -c 'trap "" TERM HUP INT; echo $$ >"$1"; while :; do sleep 1; done' sh "$AGENTD_STATE/pid" &
+hidden='trap "" TERM HUP INT; echo $$ >"$1"; while :; do sleep 1; done'
+env -i PATH="$PATH" setsid sh -c "$hidden" sh "$AGENTD_STATE/pid" &
 sleep 100
 ```
 """
