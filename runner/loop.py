@@ -216,6 +216,9 @@ class Loop:
             status, outcome = await self._turn(turn)
         await turn.withdraw(outcome.error or "the turn is over")
         self._turn_now = None
+        if status == "cancelled" and self._control.deaf:
+            # Nobody decided this: without its end on record, the iteration counts as interrupted.
+            return Done(status, outcome)
         done = self._account(status, outcome, turn)
         await self._speaker.say(self._done_frame(done, turn))
         self._show("error" if done.outcome.error else "end", iteration)

@@ -44,6 +44,9 @@ Options:
 SIGTERM ends agentd and leaves its agents running; Ctrl-C stops them first.
 """
 
+RECOVER_AGAIN = 2.0
+"""Seconds between attempts to take care of what the last supervisor left."""
+
 log = logging.getLogger("agentd")
 
 
@@ -191,13 +194,16 @@ class Telling:
 
 
 async def _recover(pool: Pool) -> None:
-    try:
-        await recover(pool)
-    except Exception:
-        # Agents can still be started by hand, and what was left is looked at again at the next start.
-        log.exception("what the last agentd left could not be taken care of")
-    finally:
-        pool.recovered.set()
+    """Take care of what the last supervisor left, as often as it takes: till then no agent is started or answered."""
+    while True:
+        try:
+            await recover(pool)
+        except Exception:
+            log.exception("what the last agentd left could not be taken care of; trying again")
+            await trio.sleep(RECOVER_AGAIN)
+        else:
+            pool.recovered.set()
+            return
 
 
 def _say_ready(fd: int | None) -> None:

@@ -81,6 +81,8 @@ class Agent:
     last: Last | None = None
     closing: bool = False
     """agentd is being shut down: nothing follows, and what is wanted stays as it is stored."""
+    restarting: bool = False
+    """It is stopped to be started again: what is wanted stays as it is stored."""
     changed: trio.Event = field(default_factory=trio.Event, repr=False)
     """Set, and replaced by a new one, at each change that may be shown."""
     kept: trio.Event | None = field(default=None, repr=False)
@@ -181,6 +183,8 @@ class Agent:
         held = ""
         if child.facts.pause is not None:
             held = f"it died while it was paused ({child.facts.pause.reason}): resume it"
+        elif child.is_to_pause:
+            held = "it died before its next iteration, in which it was to pause: resume it"
         elif child.facts.in_turn and child.definition.on_interrupted == "hold":
             held = f"iteration {child.facts.iteration} was interrupted: look, then resume it"
         return decide(
@@ -206,7 +210,7 @@ class Agent:
                 agents.set_held(tx, self.name, decision.reason)
             case _:
                 agents.set_backoff(tx, self.name, None, 0)
-                if not self.closing:
+                if not self.closing and not self.restarting:
                     agents.set_wanted(tx, self.name, "down")
 
     def become(

@@ -283,12 +283,16 @@ class Child:
         await self.command(Pause(reason=reason))
         self._pause_wanted = True
 
+    @property
+    def is_to_pause(self) -> bool:
+        """Whether it was told to pause and has not done so yet."""
+        return self._pause_wanted is True
+
     def unpause(self) -> bool:
         """Take back a pause that has not begun; tells whether there was one to take back."""
-        if self._pause_wanted and self.facts.pause is None:
+        if taken_back := self.is_to_pause and self.facts.pause is None:
             self._pause_wanted = False
-            return True
-        return False
+        return taken_back
 
     async def _resume_if_taken_back(self) -> None:
         pause = self.facts.pause

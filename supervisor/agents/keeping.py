@@ -205,8 +205,14 @@ class Keeping:
             await (await self._present()).forget(run_id)
 
     async def leftovers(self) -> list[Kept]:
-        """The runs that the keeper still holds, dead or alive."""
-        return await (await self._present()).list()
+        """The runs that the present keeper holds, dead or alive."""
+        while True:
+            keeper = await self._present()
+            try:
+                return await keeper.list()
+            except KeeperLost:
+                await keeper.lost.wait()
+                self._forsake(keeper)
 
     @property
     def pids(self) -> list[int]:

@@ -253,9 +253,21 @@ class Pool:
         agent = self.get(name)
         await self._prepare(name, agent.own, agent.caps)
         if agent.child is not None or agent.between_runs:
-            await self.stop(name, reason)
-            await self.until_idle(agent)
+            agent.restarting = True
+            try:
+                await self._halt(agent, reason)
+                await self.until_idle(agent)
+            finally:
+                agent.restarting = False
         return await self.start(name, originator=originator)
+
+    async def _halt(self, agent: Agent, reason: str) -> None:
+        agent.wanted, agent.held = False, ""
+        if agent.child is not None:
+            agent.child.stop(reason)
+        else:
+            await agent.leave_backoff()
+        agent.pulse()
 
     async def until_idle(self, agent: Agent) -> None:
         """Wait until nothing is kept of ``agent``; for one that was told to stop."""

@@ -11,7 +11,7 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,10 +31,11 @@ from supervisor.agents.restart import Again, Decision, decide
 from supervisor.agents.storing import store
 from supervisor.errors import AgentdError
 from supervisor.records import agents, runs
+from supervisor.records.commands import pause_is_pending
 from supervisor.records.frames import RunRef, apply_frames
 from supervisor.records.iterations import running_iterations
 from supervisor.records.transaction import Tx
-from supervisor.settings.definition import Definition, without_secrets
+from supervisor.settings.definition import without_secrets
 
 KILL_AGAIN = 3.0
 """Seconds after which KILL is sent once more to what is still there."""
@@ -79,14 +80,21 @@ async def load(pool: Pool, defined: Mapping[str, Mapping[str, Any]], administrat
 
 
 async def recover(pool: Pool) -> None:
-    """End and close what the last supervisor left, then start every agent that is wanted."""
+    """End and close what the last supervisor left, then start every agent that is wanted.
+
+    It may be called again after it has failed.
+
+    Raises:
+        KeeperFailed, StorageFailed: something of it could not be done.
+    """
     world = pool.world
-    unfinished = await world.db.read(runs.unfinished_runs)
-    kept = await world.keeping.leftovers()
-    ended = {run.run_id: run.exit for run in kept if run.exit is not None}
-    await _end_kept(world, [run.run_id for run in kept if run.exit is None])
-    held = {run.run_id for run in kept}
-    strangers = [row for row in unfinished if row["run_id"] not in held]
+    ours = {agent.child.ref.run_id for agent in pool.running() if agent.child is not None}
+    unfinished = [row for row in await world.db.read(runs.unfinished_runs) if row["run_id"] not in ours]
+    kept = {run.run_id: run for run in await world.keeping.leftovers() if run.run_id not in ours}
+    ended = {run_id: run.exit for run_id, run in kept.items() if run.exit is not None}
+    await _end_kept(world, kept.keys() - ended.keys())
+    told = {run.run_id for run in await world.keeping.leftovers()}
+    strangers = [row for row in unfinished if row["run_id"] not in told]
     if strangers:
         marks = {f"{world.home.identity}:{row['run_id']}" for row in strangers}
         boot = world.keeping.boot_id
@@ -94,10 +102,9 @@ async def recover(pool: Pool) -> None:
         await trio.to_thread.run_sync(end_marked, marks, known)
     closed: dict[str, Closed] = {}
     for row in unfinished:
-        with _one_agent_alone(row["agent"]):
-            closed[row["agent"]] = await _close(world, row, ended.get(row["run_id"]))
-    for run in kept:
-        await world.keeping.forget(run.run_id)
+        closed[row["agent"]] = await _close(world, row, ended.get(row["run_id"]))
+    for run_id in kept:
+        await world.keeping.forget(run_id)
     pool.former.clear()
     async with trio.open_nursery() as nursery:
         for agent in list(pool.agents.values()):
@@ -113,25 +120,22 @@ def _one_agent_alone(name: str) -> Iterator[None]:
         log.exception("agent %s could not be taken over", name)
 
 
-async def _end_kept(world: World, run_ids: Iterable[int]) -> None:
-    """Kill the runners that the keeper holds, all at once: so their iterations count as interrupted."""
+async def _end_kept(world: World, run_ids: Collection[int]) -> None:
+    """Kill the runners that the keeper holds, all at once: so their iterations count as interrupted.
+
+    A keeper that dies meanwhile takes what it knew with it; what the next one does not hold is not ours to wait for.
+    """
     gone = {run_id: trio.Event() for run_id in run_ids}
     for run_id, event in gone.items():
         world.keeping.expect(run_id, lambda _, event=event: event.set())  # type: ignore[misc]
-    for run in await world.keeping.leftovers():
-        if run.exit is not None and run.run_id in gone:  # it ended before we could be told
-            gone[run.run_id].set()
-    async with trio.open_nursery() as nursery:
-        for run_id, event in gone.items():
-            nursery.start_soon(_end_one, world, run_id, event)
-
-
-async def _end_one(world: World, run_id: int, gone: trio.Event) -> None:
-    while not gone.is_set():
-        await world.keeping.signal(run_id, signal.SIGKILL, group=True)
+    while left := {run.run_id for run in await world.keeping.leftovers() if run.exit is None} & gone.keys():
+        for run_id in left:
+            await world.keeping.signal(run_id, signal.SIGKILL, group=True)
         with trio.move_on_after(KILL_AGAIN):
-            await gone.wait()
-    world.keeping.unexpect(run_id)
+            for run_id in left:
+                await gone[run_id].wait()
+    for run_id in gone:
+        world.keeping.unexpect(run_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,10 @@ class Closed:
     verdict: Verdict
     paused: str | None
     interrupted: int | None
+    stopping: bool
+    """It was being stopped."""
+    settings: Mapping[str, Any]
+    """Those that the run had, without secrets."""
 
 
 async def _close(world: World, row: dict[str, Any], learnt: KeeperExit | None) -> Closed:
@@ -173,7 +181,10 @@ async def _close(world: World, row: dict[str, Any], learnt: KeeperExit | None) -
     await store(world.db, f"run {run_id}", close)
     await trio.to_thread.run_sync(leavings.forget_journal)
     interrupted = max((iteration for iteration, _ in running), default=None)
-    return Closed(ref, verdict, now["pause_reason"] if now["pause_kind"] else None, interrupted)
+    paused = now["pause_reason"] if now["pause_kind"] else None
+    if paused is None and await world.db.read(lambda conn: pause_is_pending(conn, run_id)):
+        paused = "before its next iteration"
+    return Closed(ref, verdict, paused, interrupted, ending.stop_asked, row["settings"])
 
 
 async def _read_journal(world: World, ref: RunRef, leavings: Leavings, facts: Facts, seq: int) -> Facts:
@@ -210,43 +221,45 @@ async def _start(pool: Pool, agent: Agent, closed: Closed | None) -> None:
     if closed is None and agent.backoff_until is not None:
         pool.keep_after(agent, max(0.0, agent.backoff_until - time.time()), last)
         return
-    after = closed.ref if closed is not None else None
-    try:
-        prepared = await trio.to_thread.run_sync(agent.prepare)
-    except (AgentdError, OSError) as error:
-        await agent.fail_to_start(after, f"it could not be started: {error}")
-        return
+    decision = _follows(pool, agent, closed) if closed is not None else Again(0.0, 0, fresh=True)
+    after = None if closed is None or (isinstance(decision, Again) and decision.fresh) else closed.ref
+    prepared = None
+    if isinstance(decision, Again) and not decision.delay:
+        try:
+            prepared = await trio.to_thread.run_sync(agent.prepare)
+        except (AgentdError, OSError) as error:
+            await agent.fail_to_start(after, f"it could not be started: {error}")
+            return
     home, whose, db = pool.world.home, f"agent {agent.name}", pool.world.db
-    if closed is None:
-        pool.keep(agent, await store(db, whose, lambda tx: open_run(tx, prepared, home, agent.originator)))
-        return
-    decision = _follows(pool, agent, prepared.resolved.definition, closed)
-    again = decision if isinstance(decision, Again) else None
-    after = None if again is not None and again.fresh else after
 
     def go_on(tx: Tx) -> Opening | None:
-        agent.note(tx, decision)
-        if again is None or again.delay:
-            return None
-        return open_run(tx, prepared, home, agent.originator, after)
+        if closed is not None:
+            agent.note(tx, decision)
+        return open_run(tx, prepared, home, agent.originator, after) if prepared is not None else None
 
     opening = await store(db, whose, go_on)
-    agent.become(closed.ref, closed.verdict, decision)
+    if closed is not None:
+        agent.become(closed.ref, closed.verdict, decision)
     if opening is not None:
+        crashes = agent.crashes
         pool.keep(agent, opening)
-        agent.crashes = again.crashes if again is not None else 0
-    elif again is not None:
-        pool.keep_after(agent, again.delay, after)
+        agent.crashes = crashes
+    elif isinstance(decision, Again):
+        pool.keep_after(agent, decision.delay, after)
 
 
-def _follows(pool: Pool, agent: Agent, definition: Definition, closed: Closed) -> Decision:
+def _follows(pool: Pool, agent: Agent, closed: Closed) -> Decision:
+    """What follows a run of a wanted agent, by the settings that the run had."""
+    if closed.stopping or closed.verdict.state is Life.STOPPED:
+        # Whoever stops an agent wants it no more. It was agentd that was shut down, or the agent that was restarted.
+        return Again(0.0, 0, fresh=True)
     held = ""
     if closed.paused is not None:
         held = f"it was paused when agentd ended ({closed.paused}): resume it"
-    elif closed.interrupted is not None and definition.on_interrupted == "hold":
+    elif closed.interrupted is not None and closed.settings.get("on_interrupted") == "hold":
         held = f"iteration {closed.interrupted} was interrupted: look, then resume it"
     return decide(
-        definition.restart,
+        str(closed.settings.get("restart", "on-crash")),
         closed.verdict,
         wanted=True,
         crashes=agent.crashes,

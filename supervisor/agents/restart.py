@@ -67,7 +67,11 @@ def decide(
     a person must look first (the run died paused, or in an iteration that must not be repeated unseen); ``chance``: a
     number in [0, 1) for the jitter.
     """
-    if not wanted or policy == "never":
+    if not wanted:
+        return Idle()
+    if held and verdict.state in RESTARTABLE:
+        return Held(held, crashes)
+    if policy == "never":
         return Idle()
     if verdict.state not in RESTARTABLE:
         if policy != "always":
@@ -75,8 +79,6 @@ def decide(
         return Again(delay=1.0 + JITTER * chance, crashes=0 if healthy else crashes, fresh=True)
     before = 0 if healthy else crashes
     count = before + 1 if verdict.counted else before
-    if held:
-        return Held(held, count)
     if count > limits.restarts:
         return Held(f"{count} crashes in a row, the last: {verdict.reason}", count)
     return Again(delay=backoff(count, chance, limits.delay), crashes=count)

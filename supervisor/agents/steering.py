@@ -36,7 +36,8 @@ class Steering:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def _child(self, name: str) -> tuple[Agent, Child]:
+    async def _child(self, name: str) -> tuple[Agent, Child]:
+        await self._pool.recovery()
         agent = self._pool.get(name)
         if agent.child is None:
             raise NotRunning(f"agent {name} is not running ({agent.state})")
@@ -44,7 +45,7 @@ class Steering:
 
     async def pause(self, name: str, reason: str) -> Accepted:
         """Have it stop before its next iteration."""
-        _, child = self._child(name)
+        _, child = await self._child(name)
         if child.facts.life is Life.PAUSED:
             raise Conflict(f"agent {name} is paused already", remedy=f"agentctl resume {name}")
         await child.pause(reason)
@@ -56,7 +57,7 @@ class Steering:
         Raises:
             Conflict: it is in none.
         """
-        _, child = self._child(name)
+        _, child = await self._child(name)
         if not child.facts.in_turn:
             raise Conflict(f"agent {name} is in no iteration now")
         await child.command(Cancel(iteration=child.facts.iteration, reason=reason))
@@ -70,7 +71,7 @@ class Steering:
         """
         if not text.strip() or len(text.encode()) > MESSAGE_LIMIT:
             raise Invalid(f"a message holds 1 to {MESSAGE_LIMIT} bytes")
-        _, child = self._child(name)
+        _, child = await self._child(name)
         await child.command(Message(text=text))
         return _accepted(child)
 
@@ -82,7 +83,7 @@ class Steering:
         """
         if number not in set(signal.Signals):
             raise Invalid(f"there is no signal {number}")
-        _, child = self._child(name)
+        _, child = await self._child(name)
         await child.signal(number)
         return _accepted(child)
 
@@ -136,6 +137,7 @@ class Steering:
         Raises:
             Invalid: one of ``caps`` is no cap.
         """
+        await self._pool.recovery()
         agent = self._pool.get(name)
         check_caps(caps)
         await self._store_caps(agent, laid_over(agent.caps, caps), caps)
@@ -169,6 +171,7 @@ class Steering:
         def decide(tx: Tx) -> tuple[Decision, PermissionResponse]:
             return respond(tx, permission_id, granted=granted, principal=principal, reason=reason)
 
+        await self._pool.recovery()
         agent = self._pool.by_permission(permission_id)
         if agent is not None and agent.child is not None:
             return await agent.child.answer(decide)

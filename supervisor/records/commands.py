@@ -47,6 +47,13 @@ def commands_after(conn: apsw.Connection, run_id: int, cmd: int) -> list[Supervi
     return [_frame(row["frame"]) for row in rows(conn, query, (run_id, cmd))]
 
 
+def pause_is_pending(conn: apsw.Connection, run_id: int) -> bool:
+    """Whether the last that a run was told of pausing is that it shall."""
+    query = "SELECT op FROM commands WHERE run_id = ? AND op IN ('pause', 'resume') ORDER BY cmd DESC LIMIT 1"
+    last = one(conn, query, (run_id,))
+    return last is not None and last["op"] == "pause"
+
+
 def carry_messages(tx: Tx, agent: str, run_id: int) -> list[Message]:
     """Make commands of ``run_id`` out of the messages that no turn of the agent's ended runs had in its prompt.
 

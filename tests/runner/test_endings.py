@@ -161,7 +161,10 @@ def test_a_run_can_be_ended_at_every_await(
     assert frames[-1]["op"] == "exit"
     assert frames[-1]["reason"] == WAYS[way]
     ops = [frame["op"] for frame in frames]
-    assert ops.count("iteration_start") == ops.count("iteration_done") == frames[-1]["iterations"]
+    # A turn that nobody decided to end has no end on record: it counts as interrupted.
+    cut_off = ops.count("iteration_start") - ops.count("iteration_done")
+    assert cut_off == 0 or (cut_off == 1 and way is by_the_end_of_stdin)
+    assert ops.count("iteration_done") == frames[-1]["iterations"]
     assert ops.count("permission_request") == ops.count("permission_withdrawn") + ops.count(
         "permission_applied"
     )

@@ -186,3 +186,62 @@ def test_what_hides_its_mark_ends_with_its_runner_though_keeper_and_supervisor_a
     home.start()
     home.event("run.crashed", "run.lost", agent="hider")
     assert not is_living(hidden, started)
+
+
+def test_what_was_being_shut_down_is_wanted_still(home: Home) -> None:
+    settings = {**IDLE, "launch": peer("deaf"), "grace": 5, "restart": "never"}
+    first = home.begin_agent("deaf", **settings)
+    home.event("iteration.started", agent="deaf")
+    home.call("system.shutdown")
+    home.event("run.stopping", agent="deaf")
+    home.signal(signal.SIGKILL)
+    home.start()
+    again = home.event("run.queued", agent="deaf", after=home.event("run.stopping", agent="deaf")["id"])
+    assert again["run_id"] > first
+    assert home.agent("deaf")["wanted"] == "up"
+
+
+def test_a_pause_that_had_not_begun_is_kept_over_a_kill_whatever_the_policy(home: Home) -> None:
+    home.begin_agent("busy", **{**BUSY, "restart": "never"})
+    home.event("iteration.started", agent="busy")
+    home.ok("pause", "busy")
+    home.signal(signal.SIGKILL)
+    home.start()
+    home.event("agent.held", agent="busy")
+    home.ok("resume", "busy")
+    home.event("iteration.started", agent="busy", attempt=2)
+    home.stop("busy")
+
+
+def test_a_turn_that_lost_keeper_and_supervisor_counts_as_interrupted(home: Home) -> None:
+    run = home.begin_agent("careful", **{**BUSY, "on_interrupted": "hold"})
+    home.event("iteration.started", agent="careful")
+    pid = home.agent("careful")["pid"]
+    started, keeper = start_time(pid), home.keeper
+    home.signal(signal.SIGKILL)
+    os.kill(keeper, signal.SIGKILL)
+    traces.is_gone(pid, 10)  # by itself, at the end of its stdin
+    assert not is_living(pid, started)
+    home.start()
+    home.event("agent.held", agent="careful")
+    rows = home.rows("SELECT status FROM iterations WHERE run_id = ?", run)
+    assert [row["status"] for row in rows] == ["interrupted"]
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_keeper_that_dies_during_the_recovery_holds_it_up_for_no_one(home: Home, attempt: int) -> None:
+    runs = {name: home.begin_agent(name, **BUSY) for name in ("one", "two", "three")}
+    for name in runs:
+        home.event("iteration.started", agent=name)
+    pids = {name: home.agent(name)["pid"] for name in runs}
+    keeper = home.keeper
+    home.signal(signal.SIGKILL)
+    home.start()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(keeper, signal.SIGKILL)
+    for name, run in runs.items():
+        again = home.event("run.running", agent=name, after=home.event("run.running", run_id=run)["id"])
+        assert again["run_id"] > run
+        assert traces.is_gone(pids[name], 1)
+    living = home.rows("SELECT agent FROM agent_runs WHERE ended_at IS NULL")
+    assert sorted(row["agent"] for row in living) == ["one", "three", "two"]

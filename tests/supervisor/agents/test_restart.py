@@ -49,8 +49,10 @@ def test_an_uncounted_crash_leaves_the_count() -> None:
     assert after("on-crash", lost, crashes=5) == Again(delay=backoff(5, 0.0, 300.0), crashes=5)
 
 
-def test_a_run_that_must_be_looked_at_is_held() -> None:
-    assert after("on-crash", held="it died while paused") == Held("it died while paused", 1)
+@pytest.mark.parametrize("policy", ["never", "on-crash", "always"])
+def test_a_run_that_must_be_looked_at_is_held_whatever_the_policy(policy: str) -> None:
+    assert after(policy, held="it died while paused") == Held("it died while paused", 0)
+    assert not isinstance(after(policy, Verdict(Life.SUCCEEDED, ""), held="it was paused"), Held)
 
 
 def test_success_under_always_begins_a_lineage_of_its_own_and_never_spins() -> None:
