@@ -98,16 +98,18 @@ async def wait(
             run_id = agent.last.ref.run_id
         else:
             raise NotRunning(f"agent {agent.name} has not run yet")
+    ready = False
     with trio.move_on_after(timeout_s):
-        while (agent_of := pool.by_run(run_id)) is not None:
+        while not ready and (agent_of := pool.by_run(run_id)) is not None:
             assert agent_of.child is not None
-            if until == "ready" and agent_of.child.facts.life in READY:
-                break
-            await agent_of.changed.wait()
+            # What was ready once was ready, however soon it ends: the row may tell of that already.
+            ready = until == "ready" and agent_of.child.facts.life in READY
+            if not ready:
+                await agent_of.changed.wait()
     found = await pool.world.db.read(lambda conn: runs.get_run(conn, run_id))
     state = Life(found["state"])
-    reached = state in TERMINAL or (until == "ready" and state in READY)
-    good = state is Life.SUCCEEDED or (until == "ready" and state in READY)
+    reached = state in TERMINAL or ready
+    good = state is Life.SUCCEEDED or (ready and state not in TERMINAL)
     return {
         "status": "timeout" if not reached else "ok" if good else "error",
         "agent": found["agent"],
