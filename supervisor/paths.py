@@ -98,6 +98,10 @@ class Home:
         """What tells this home from every other: the state folder with symbolic links resolved."""
         return _resolved(self.state)
 
+    def mark(self, run_id: int) -> str:
+        """What everything that a run of this home starts carries in its environment."""
+        return f"{self.identity}:{run_id}"
+
     def make_folders(self) -> None:
         """Make what is missing, readable by the owner alone (0700).
 

@@ -157,8 +157,7 @@ class Agent:
             prepared = await self._prepared(after)
         stderr = await trio.to_thread.run_sync(child.leavings.stderr_tail)
         if ending.unknown:
-            marks = {f"{self.world.home.identity}:{child.ref.run_id}"}
-            await trio.to_thread.run_sync(end_marked, marks)
+            await trio.to_thread.run_sync(end_marked, {self.world.home.mark(child.ref.run_id)})
 
         def close(tx: Tx) -> Opening | None:
             _close(tx, child, ending, verdict, stderr, child.leavings.stdout_tail)

@@ -80,9 +80,8 @@ class Keeping:
         try:
             kept = {run.run_id: run for run in await keeper.list()}
             for run_id in self._held.keys() - kept.keys():
-                if (
-                    held := self._held.get(run_id)
-                ) is not None:  # it may have ended while others were handed over
+                held = self._held.get(run_id)  # it may have ended while others were handed over
+                if held is not None:
                     await self._hand_over(keeper, run_id, *held)
         except KeeperFailed as error:
             log.warning("the keeper died while it was handed the runs: %s", error)
@@ -135,9 +134,8 @@ class Keeping:
         self._held.pop(run_id, None)
         if run_id in self._watched and run_id not in self._expected and self._alone is not None:
             self._watched.discard(run_id)
-            self._alone.start_soon(
-                self.forget, run_id
-            )  # a keeper that had not answered tells of it after all
+            # A keeper that had not answered tells of it after all.
+            self._alone.start_soon(self.forget, run_id)
         if (tell := self._expected.get(run_id)) is not None:
             tell(learnt)
 

@@ -8,12 +8,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ipc.identity import is_living
+from supervisor.peers import MARK
 
 if TYPE_CHECKING:
     import psutil
-
-MARK = "AGENTD_RUN"
-"""Environment of everything that a runner starts: ``<home's identity>:<run>``."""
 
 PASSES = 10
 """How often the process table is gone through at most: what is killed may just have started something."""

@@ -10,6 +10,7 @@ from typing import Any
 from ipc.frames import InitPayload, Message
 from supervisor.money import ledger
 from supervisor.paths import Home
+from supervisor.peers import MARK
 from supervisor.records import runs
 from supervisor.records.commands import carry_messages
 from supervisor.records.frames import RunRef
@@ -79,7 +80,7 @@ def open_run(tx: Tx, prepared: Prepared, home: Home, originator: str, after: Run
     ref = RunRef(run_id, definition.name, after.lineage if after else run_id)
     iteration, attempt = lineage_position(tx.conn, ref.lineage) if after else (1, 1)
     caps = {**definition.budgets, "agent": dict(definition.agent_budgets)}
-    env = {**prepared.env, "AGENTD_RUN": f"{home.identity}:{run_id}"}
+    env = {**prepared.env, MARK: home.mark(run_id)}
     init = definition.init_payload(
         run_id=run_id,
         template_path=resolved.template_path,

@@ -128,7 +128,7 @@ class Pool:
                 return open_run(tx, prepared, self.world.home, owner)
 
             opening = await self.world.db.write(work)
-            agent.own, agent.caps, agent.originator = settings, caps, owner
+            agent.own, agent.caps, agent.originator, agent.crashes = settings, caps, owner, 0
             self.agents[name] = agent
             return self.keep(agent, opening)
 
@@ -176,7 +176,9 @@ class Pool:
                 agents.set_wanted(tx, agent.name, "up")
                 return open_run(tx, prepared, self.world.home, agent.originator, after)
 
-            return self.keep(agent, await self.world.db.write(work))
+            opening = await self.world.db.write(work)
+            agent.crashes = 0
+            return self.keep(agent, opening)
 
     async def _prepare(self, name: str, own: Mapping[str, Any], caps: Mapping[str, Any]) -> Prepared:
         try:
@@ -186,7 +188,7 @@ class Pool:
 
     def keep(self, agent: Agent, opening: Opening) -> Accepted:
         """Make ``opening`` the agent's run, and give it the task that lives through it and what follows."""
-        agent.wanted, agent.held, agent.crashes = True, "", 0
+        agent.wanted, agent.held = True, ""
         agent.closing = self._closing
         agent.begin(opening)
         self._nursery.start_soon(self._keep, agent)

@@ -96,7 +96,7 @@ async def recover(pool: Pool) -> None:
     told = {run.run_id for run in await world.keeping.leftovers()}
     strangers = [row for row in unfinished if row["run_id"] not in told]
     if strangers:
-        marks = {f"{world.home.identity}:{row['run_id']}" for row in strangers}
+        marks = {world.home.mark(row["run_id"]) for row in strangers}
         boot = world.keeping.boot_id
         known = {row["pid"]: row["start_time"] for row in strangers if row["pid"] and row["boot_id"] == boot}
         await trio.to_thread.run_sync(end_marked, marks, known)
@@ -241,9 +241,7 @@ async def _start(pool: Pool, agent: Agent, closed: Closed | None) -> None:
     if closed is not None:
         agent.become(closed.ref, closed.verdict, decision)
     if opening is not None:
-        crashes = agent.crashes
         pool.keep(agent, opening)
-        agent.crashes = crashes
     elif isinstance(decision, Again):
         pool.keep_after(agent, decision.delay, after)
 
